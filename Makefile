@@ -1,0 +1,18 @@
+# The commands of the project. Each line is one script under scripts/, which says what it does while it does it.
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench soak
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+demo: ## the product at work: three nodes and a gateway on this machine, requests through service addresses (STAY=1 keeps it running)
+	@scripts/demo
+
+test: ## everything: format, lints, licences, documentation, all tests (STAGES="lint tests" for some)
+	@scripts/test $(STAGES)
+
+bench: ## the benchmarks (BENCH=name for one)
+	@scripts/bench $(BENCH)
+
+soak: ## the long runs that `make test` has only a short form of
+	@scripts/soak

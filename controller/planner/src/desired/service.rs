@@ -1,0 +1,341 @@
+//! A service: one Load_Balancer for each protocol, a member of its VPC's group.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ovsdb_model::Table;
+use yusur_crds::common::condition;
+use yusur_crds::{Algorithm, BackendCounts, Path, Protocol, YusurServiceStatus};
+
+use super::vips::{self, Endpoints};
+use super::{DesiredRow, Referrer, Rows, accepted, dns, follows, programmed, say, silent, subject};
+use crate::inventory::{Family, Inventory, Problem, Readiness, Service, Source};
+use crate::name::ObjectName;
+use crate::nb::{LoadBalancer, LoadBalancerGroup, Map, Text};
+use crate::unit::Unit;
+use crate::verdict::{Condition, NOT_YET_SUPPORTED, Status, Truth, Verdict};
+
+pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> (Rows, Verdict) {
+    let Some(service) = inventory.service(name) else {
+        return (Vec::new(), silent(unit));
+    };
+    let held = inventory.service_vips(name, service);
+    let endpoints = vips::endpoints(name, service, inventory);
+    let problem = problem(name, service, &held, inventory);
+    let blocked = service.outcome.problem.is_some();
+    // What was allocated is recorded before the rows that use it.
+    let unrecorded = service.outcome.unrecorded;
+
+    let mut rows = Vec::new();
+    let mut used: BTreeSet<IpAddr> = BTreeSet::new();
+    let mut unnamed = BTreeSet::new();
+    if !blocked {
+        for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
+            let mut map = Map::new();
+            for port in service
+                .ports
+                .iter()
+                .filter(|port| port.protocol == protocol)
+            {
+                for vip in &held {
+                    let family = Family::of(*vip);
+                    let chosen = endpoints.behind(family, port);
+                    if let (crate::inventory::Target::Name(target), true) =
+                        (&port.target, chosen.is_empty())
+                        && endpoints.all.iter().any(|e| {
+                            Family::of(e.address) == family && e.readiness <= Readiness::Leaving
+                        })
+                    {
+                        unnamed.insert(target.to_string());
+                    }
+                    used.extend(chosen.iter().map(|(address, ..)| *address));
+                    let chosen = chosen
+                        .into_iter()
+                        .map(|(address, number, e)| (address, number, e.entry.weight));
+                    let mut key = String::with_capacity(48);
+                    vips::socket(&mut key, *vip, port.port);
+                    map.insert(Text::from(key), vips::backends(chosen.collect()));
+                }
+            }
+            if !map.is_empty() && !unrecorded {
+                rows.extend(load_balancer(unit, service, protocol, map, inventory));
+            }
+        }
+    }
+    if service.headless() && !blocked {
+        used.extend(endpoints.serving().map(|endpoint| endpoint.address));
+    }
+
+    let counts = counts(service, &endpoints, &used);
+    let mut conditions = vec![accepted(problem.as_ref(), fine(service))];
+    match (&service.outcome.problem, unrecorded) {
+        (Some(problem), _) => {
+            conditions.extend([
+                follows(condition::PROGRAMMED, problem),
+                follows(condition::READY, problem),
+            ]);
+        }
+        (None, true) => {
+            let pending = Problem::new(
+                "AddressPending",
+                "its address is allocated, and used once its status records it",
+            );
+            conditions.extend([
+                follows(condition::PROGRAMMED, &pending),
+                follows(condition::READY, &pending),
+            ]);
+        }
+        (None, false) => {
+            conditions.push(match &problem {
+                Some(problem) if rows.is_empty() => follows(condition::PROGRAMMED, problem),
+                Some(_) => say(
+                    condition::PROGRAMMED,
+                    Truth::True,
+                    "Programmed",
+                    "all rows of the part that is valid are in the OVN Northbound",
+                ),
+                None => programmed(),
+            });
+            conditions.push(match &problem {
+                Some(problem) => follows(condition::READY, problem),
+                None => ready(name, service, &endpoints, counts, &unnamed),
+            });
+        }
+    }
+    if !service.unsupported.is_empty() {
+        conditions.push(say(
+            NOT_YET_SUPPORTED,
+            Truth::True,
+            "NotYetSupported",
+            service.unsupported.join("; "),
+        ));
+    }
+
+    let reachable = !blocked && !unrecorded && !held.is_empty() && !service.ports.is_empty();
+    let named = !dns::names(name, service, inventory).is_empty();
+    let status = YusurServiceStatus {
+        // Those it holds: one that an older service has is not its own.
+        cluster_ips: held.iter().map(ToString::to_string).collect(),
+        dns_names: named
+            .then(|| dns::service_name(name, &inventory.config().zone))
+            .into_iter()
+            .collect(),
+        backends: Some(counts),
+        paths: if reachable {
+            vec![Path::Vpc]
+        } else {
+            Vec::new()
+        },
+        ..YusurServiceStatus::default()
+    };
+    let verdict = Verdict {
+        unit: unit.clone(),
+        object: subject(unit, &service.header.uid, service.header.generation),
+        conditions,
+        status: Status::YusurService(status),
+        record_first: unrecorded,
+    };
+    (rows, verdict)
+}
+
+fn load_balancer(
+    unit: &Unit,
+    service: &Service,
+    protocol: Protocol,
+    vips: Map,
+    inventory: &Inventory,
+) -> Option<DesiredRow> {
+    let ids = inventory.ids();
+    let word = vips::protocol(protocol);
+    // Refuse connections to a VIP without backends instead of letting them time out.
+    let mut options = Map::from([(Text::new_static("reject"), Text::new_static("true"))]);
+    if let Some(seconds) = service.affinity {
+        options.insert(
+            Text::new_static("affinity_timeout"),
+            Text::from(seconds.to_string()),
+        );
+    }
+    if protocol == Protocol::Udp {
+        // Datagrams to a backend that left go elsewhere at once. Not for TCP: it would reset connections that live.
+        options.insert(Text::new_static("ct_flush"), Text::new_static("true"));
+    }
+    let fields: &[&'static str] = match service.algorithm {
+        Algorithm::SourceHash => &["ip_dst", "ip_src"],
+        // OVN's own hash of the 5-tuple: other fields cost an upcall for each connection.
+        Algorithm::FlowHash | Algorithm::RoundRobin | Algorithm::LeastConnections => &[],
+    };
+    let row = LoadBalancer {
+        name: ids.name(format_args!("{unit}/{word}")),
+        vips,
+        protocol: Some(Text::new_static(word)),
+        selection_fields: fields.iter().map(|field| Text::new_static(field)).collect(),
+        options,
+        health_check: BTreeSet::new(),
+        ip_port_mappings: Map::new(),
+        external_ids: ids.labels(unit),
+    };
+    let group = Referrer {
+        table: LoadBalancerGroup::NAME,
+        row: ids.group(&service.vpc),
+        column: "load_balancer",
+        maker: Some(Unit::Vpc(service.vpc.clone())),
+    };
+    DesiredRow::new(ids.load_balancer(unit, word), &row, vec![group])
+}
+
+/// Why the service is not accepted, if it is not.
+fn problem(
+    name: &ObjectName,
+    service: &Service,
+    held: &[IpAddr],
+    inventory: &Inventory,
+) -> Option<Problem> {
+    if let Some(problem) = service
+        .outcome
+        .problem
+        .as_ref()
+        .or(service.invalid.as_ref())
+    {
+        return Some(problem.clone());
+    }
+    let lost = service
+        .outcome
+        .claims
+        .iter()
+        .find(|address| !held.contains(address))?;
+    let holder = match inventory.vip_holder(&service.vpc, lost) {
+        // Status never shows another tenant's objects.
+        Some(Unit::Service(other)) if other.namespace == name.namespace => {
+            format!("the older service {}", other.name)
+        }
+        _ => "an older service of the VPC".to_owned(),
+    };
+    Some(Problem::new(
+        "VIPConflict",
+        format!(
+            "{lost} is held by {holder}; choose another address, or leave clusterIP out to have one allocated (it is taken over if that service goes)"
+        ),
+    ))
+}
+
+fn fine(service: &Service) -> &'static str {
+    match service.algorithm {
+        Algorithm::RoundRobin => {
+            "the service is valid (RoundRobin: OVN selects by hash, so that backends share evenly over many connections, \
+             not in turn)"
+        }
+        _ => "the service is valid",
+    }
+}
+
+fn counts(service: &Service, endpoints: &Endpoints<'_>, used: &BTreeSet<IpAddr>) -> BackendCounts {
+    let families = &service.outcome.families;
+    let mut counts = BackendCounts::default();
+    for endpoint in &endpoints.all {
+        if !service.headless() && !families.contains(&Family::of(endpoint.address)) {
+            continue;
+        }
+        counts.total += 1;
+        if used.contains(&endpoint.address) {
+            counts.ready += 1;
+        } else if endpoint.entry.weight == 0 || endpoint.readiness == Readiness::Leaving {
+            counts.draining += 1;
+        }
+    }
+    counts
+}
+
+/// `Ready`, of a service that is accepted and programmed.
+fn ready(
+    name: &ObjectName,
+    service: &Service,
+    endpoints: &Endpoints<'_>,
+    counts: BackendCounts,
+    unnamed: &BTreeSet<String>,
+) -> Condition {
+    if let Some(target) = unnamed.first() {
+        return say(
+            condition::READY,
+            Truth::False,
+            "TargetPortUnknown",
+            format!(
+                "no backend that is ready has a port named {target:?}; name the port there, or give targetPort as a number"
+            ),
+        );
+    }
+    if counts.ready > 0 {
+        return say(
+            condition::READY,
+            Truth::True,
+            "BackendsReady",
+            format!(
+                "{} of {} backends get new connections",
+                counts.ready, counts.total
+            ),
+        );
+    }
+    if counts.total > 0 {
+        let (reason, message) = if endpoints
+            .all
+            .iter()
+            .all(|endpoint| endpoint.entry.weight == 0)
+        {
+            (
+                "AllDrained",
+                format!(
+                    "all {} backends have weight 0; new connections are refused",
+                    counts.total
+                ),
+            )
+        } else {
+            (
+                "NoReadyBackends",
+                format!(
+                    "none of {} backends is ready; new connections are refused",
+                    counts.total
+                ),
+            )
+        };
+        return say(condition::READY, Truth::False, reason, message);
+    }
+    if service.backends.is_empty() {
+        return say(
+            condition::READY,
+            Truth::False,
+            "NoBackends",
+            "spec.backends is empty; connections are refused until it names some",
+        );
+    }
+    let mut parts = Vec::new();
+    for (at, (entry, matched)) in service.backends.iter().zip(&endpoints.matched).enumerate() {
+        let Some((inside, outside)) = matched else {
+            continue;
+        };
+        let kind = entry.kind.as_str();
+        parts.push(match (inside, outside) {
+            (0, 0) => format!("spec.backends[{at}]: no {kind} in namespace {} matches the selector", name.namespace),
+            (0, outside) => format!(
+                "spec.backends[{at}]: {outside} of kind {kind} match the selector, but none is in a Subnet of Vpc {}",
+                service.vpc
+            ),
+            _ => format!("spec.backends[{at}]: {inside} of kind {kind} match the selector, but none has an address the service can use"),
+        });
+    }
+    if parts.is_empty()
+        && service
+            .backends
+            .iter()
+            .any(|entry| matches!(entry.source, Source::Addresses(_)))
+    {
+        parts.push("no address in spec.backends is of a family the service has".to_owned());
+    }
+    if parts.is_empty() {
+        parts.push("no entry of spec.backends can be used".to_owned());
+    }
+    say(
+        condition::READY,
+        Truth::False,
+        "NoBackends",
+        format!("{}; connections are refused", parts.join("; ")),
+    )
+}

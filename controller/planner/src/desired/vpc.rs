@@ -1,0 +1,133 @@
+//! A Vpc: its router (or one that is there), its routes, and the group of its services' load balancers, which every
+//! switch of the VPC carries. On a plain router the group would change addresses one way and not back
+//! (ovn-architecture(7) gives load balancing to gateway and distributed gateway ports), so it is on switches only.
+
+use std::collections::BTreeSet;
+
+use ovsdb_model::Table;
+use yusur_crds::VpcStatus;
+use yusur_crds::common::condition;
+
+use super::{DesiredRow, Referrer, Rows, accepted, follows, programmed, say, silent, subject};
+use crate::inventory::{Inventory, Problem};
+use crate::name::Name;
+use crate::nb::{LoadBalancerGroup, LogicalRouter, LogicalSwitch, StaticRoute, Text};
+use crate::unit::Unit;
+use crate::verdict::{Status, Truth, Verdict};
+
+pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows, Verdict) {
+    let Some(vpc) = inventory.vpc(name) else {
+        return (Vec::new(), silent(unit));
+    };
+    let ids = inventory.ids();
+    let mut rows = Vec::new();
+
+    if vpc.adopts.is_none() {
+        let router = LogicalRouter {
+            name: ids.name(name),
+            ports: BTreeSet::new(),
+            static_routes: BTreeSet::new(),
+            external_ids: ids.labels(unit),
+        };
+        rows.extend(DesiredRow::new(ids.router(name), &router, Vec::new()));
+    }
+    if let Some(router) = vpc.router {
+        for (destination, next_hop) in &vpc.routes {
+            let next_hop =
+                next_hop.map_or_else(|| "discard".to_owned(), |address| address.to_string());
+            let route = StaticRoute {
+                route_table: Text::default(),
+                ip_prefix: Text::from(destination.to_string()),
+                policy: None,
+                nexthop: Text::from(next_hop.as_str()),
+                output_port: None,
+                external_ids: ids.labels(unit),
+            };
+            let parent = Referrer {
+                table: LogicalRouter::NAME,
+                row: router,
+                column: "static_routes",
+                maker: vpc.adopts.is_none().then(|| unit.clone()),
+            };
+            let id = ids.row(
+                StaticRoute::NAME,
+                &format!("{name}/{destination}/{next_hop}"),
+            );
+            rows.extend(DesiredRow::new(id, &route, vec![parent]));
+        }
+    }
+    let group = LoadBalancerGroup {
+        name: ids.group_name(name),
+        load_balancer: BTreeSet::new(),
+    };
+    rows.extend(DesiredRow::new(
+        ids.group(name),
+        &group,
+        switches(name, "load_balancer_group", inventory),
+    ));
+
+    let problem = vpc.problem.as_ref();
+    let mut conditions = vec![accepted(problem, "the Vpc is valid")];
+    match problem.filter(|_| vpc.router.is_none()) {
+        Some(problem) => conditions.extend([
+            follows(condition::PROGRAMMED, &without_router(problem)),
+            follows(condition::READY, &without_router(problem)),
+        ]),
+        None => {
+            conditions.push(programmed());
+            conditions.push(match problem {
+                Some(problem) => follows(condition::READY, problem),
+                None => say(
+                    condition::READY,
+                    Truth::True,
+                    "Ready",
+                    "the router is there; Subnets can join it",
+                ),
+            });
+        }
+    }
+    let logical_router = match (&vpc.adopts, vpc.router) {
+        (None, _) => Some(ids.name(name).to_string()),
+        (Some(_), Some(uuid)) => inventory.router_name(uuid).map(|name| name.to_string()),
+        (Some(_), None) => None,
+    };
+    let verdict = Verdict {
+        unit: unit.clone(),
+        object: subject(unit, &vpc.header.uid, vpc.header.generation),
+        conditions,
+        status: Status::Vpc(VpcStatus {
+            logical_router,
+            ..VpcStatus::default()
+        }),
+        record_first: false,
+    };
+    (rows, verdict)
+}
+
+fn without_router(problem: &Problem) -> Problem {
+    Problem {
+        reason: problem.reason,
+        message: format!(
+            "without its router the Vpc joins nothing: {}",
+            problem.message
+        )
+        .into(),
+    }
+}
+
+/// All switches of a VPC, as referrers of a row that is for all of them.
+pub(super) fn switches(vpc: &Name, column: &'static str, inventory: &Inventory) -> Vec<Referrer> {
+    let subnets = inventory
+        .subnets_of(vpc)
+        .filter(|(_, subnet)| subnet.problem.is_none());
+    let referrers = subnets.filter_map(|(name, subnet)| {
+        let maker = subnet.adopts.is_none().then(|| Unit::Subnet(name.clone()));
+        Some(Referrer {
+            table: LogicalSwitch::NAME,
+            row: subnet.switch?,
+            column,
+            maker,
+        })
+    });
+    referrers.collect()
+}

@@ -1,0 +1,38 @@
+//! The queue of units to look at again: first in, first out, each at most once.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::unit::Unit;
+
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    queue: VecDeque<Unit>,
+    queued: HashSet<Unit>,
+}
+
+impl Dirty {
+    pub(crate) fn add(&mut self, unit: Unit) {
+        if !self.queued.contains(&unit) {
+            self.queued.insert(unit.clone());
+            self.queue.push_back(unit);
+        }
+    }
+
+    pub(crate) fn take(&mut self, max: usize) -> Vec<Unit> {
+        let count = max.min(self.queue.len());
+        let units: Vec<Unit> = self.queue.drain(..count).collect();
+        for unit in &units {
+            self.queued.remove(unit);
+        }
+        if self.queue.is_empty() {
+            // A cold start's room is not needed again.
+            self.queue.shrink_to(1024);
+            self.queued.shrink_to(1024);
+        }
+        units
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+}

@@ -1,0 +1,371 @@
+//! Services: their specs read into a small form, with what is wrong and what is not supported yet.
+
+use std::net::IpAddr;
+
+use yusur_crds::{
+    AffinityType, Algorithm, BackendKind, IntOrString, IpFamily, IpFamilyPolicy, Protocol,
+    SourceAddress, YusurServiceSpec, YusurServiceStatus,
+};
+
+use super::labels::{LabelId, Selector};
+use super::parse::{self, Addresses, Problem};
+use super::pool::Family;
+use super::topology::Header;
+use crate::input::Object;
+use crate::name::Name;
+
+/// The port of a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Number(u16),
+    Name(Box<str>),
+}
+
+/// A service's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Port {
+    pub(crate) protocol: Protocol,
+    pub(crate) port: u16,
+    pub(crate) target: Target,
+}
+
+/// Which backends an entry means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Selector(Selector),
+    Addresses(Box<[IpAddr]>),
+}
+
+/// One entry of `backends`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Backends {
+    pub(crate) kind: BackendKind,
+    pub(crate) source: Source,
+    pub(crate) weight: u8,
+    /// Another VPC than the service's.
+    pub(crate) elsewhere: Option<Name>,
+    pub(crate) ports: Box<[(Box<str>, u16)]>,
+}
+
+/// How a service wants its addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wants {
+    Headless,
+    /// What it wants cannot be read.
+    Unreadable,
+    Balanced {
+        given: Addresses,
+        families: Box<[Family]>,
+        policy: IpFamilyPolicy,
+    },
+}
+
+/// A service.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    pub(crate) header: Header,
+    pub(crate) vpc: Name,
+    pub(crate) wants: Wants,
+    pub(crate) ports: Box<[Port]>,
+    pub(crate) backends: Box<[Backends]>,
+    pub(crate) algorithm: Algorithm,
+    /// Seconds.
+    pub(crate) affinity: Option<u16>,
+    pub(crate) dns: bool,
+    pub(crate) unready_too: bool,
+    pub(crate) unsupported: Box<[&'static str]>,
+    pub(crate) invalid: Option<Problem>,
+    /// Addresses its status records.
+    pub(crate) recorded: Addresses,
+    /// Labels it is indexed by; each holds a reference in the label table.
+    pub(crate) anchors: Box<[LabelId]>,
+    /// Its place in the index of services without an anchor.
+    pub(crate) unanchored: bool,
+    /// What became of its wish for addresses; see [`super::Inventory::settle`].
+    pub(crate) outcome: Outcome,
+}
+
+/// What became of a service's wish for addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Outcome {
+    /// The families it has addresses of, the primary one first.
+    pub(crate) families: Vec<Family>,
+    /// The addresses it claims.
+    pub(crate) claims: Addresses,
+    /// Some were allocated and are not in its status yet.
+    pub(crate) unrecorded: bool,
+    /// Why it has none.
+    pub(crate) problem: Option<Problem>,
+}
+
+impl Service {
+    pub(crate) fn parse(object: &Object<YusurServiceSpec, YusurServiceStatus>) -> Self {
+        let spec = &object.spec;
+        let mut invalid: Option<Problem> = None;
+        let mut note = |problem: Problem| {
+            invalid.get_or_insert(problem);
+        };
+
+        let headless = spec.cluster_ip.as_deref() == Some("None");
+        let wants = if headless {
+            Wants::Headless
+        } else {
+            let mut texts: Vec<String> = spec.cluster_ips.clone();
+            match spec.cluster_ip.as_ref().filter(|text| !text.is_empty()) {
+                Some(single) if texts.is_empty() => texts.push(single.clone()),
+                Some(single) if texts[0] != *single => note(Problem::invalid(
+                    "spec.clusterIP and spec.clusterIPs disagree; give one of them, or repeat clusterIP as the first of clusterIPs",
+                )),
+                _ => {}
+            }
+            let mut readable = true;
+            let given = parse::addresses("spec.clusterIPs", &texts, parse::unicast).unwrap_or_else(
+                |problem| {
+                    note(problem);
+                    readable = false;
+                    Addresses::default()
+                },
+            );
+            let mut families: Vec<Family> = spec
+                .ip_families
+                .iter()
+                .map(|family| read_family(*family))
+                .collect();
+            if families.is_empty() {
+                families = texts
+                    .iter()
+                    .filter_map(|text| text.parse().ok())
+                    .map(Family::of)
+                    .collect();
+            }
+            families.dedup();
+            for address in given.iter() {
+                if !families.contains(&Family::of(address)) {
+                    note(Problem::invalid(format!(
+                        "spec.ipFamilies does not list the family of {address}; add it, or remove the address"
+                    )));
+                }
+            }
+            let policy = spec.ip_family_policy.unwrap_or(if families.len() > 1 {
+                IpFamilyPolicy::RequireDualStack
+            } else {
+                IpFamilyPolicy::SingleStack
+            });
+            if policy == IpFamilyPolicy::SingleStack && families.len() > 1 {
+                note(Problem::invalid(
+                    "spec.ipFamilyPolicy is SingleStack but two families are asked for; use PreferDualStack or RequireDualStack",
+                ));
+            }
+            if readable {
+                Wants::Balanced {
+                    given,
+                    families: families.into(),
+                    policy,
+                }
+            } else {
+                Wants::Unreadable
+            }
+        };
+
+        let mut ports: Vec<Port> = Vec::with_capacity(spec.ports.len());
+        for (at, port) in spec.ports.iter().enumerate() {
+            let read = || -> Result<Port, Problem> {
+                let number = parse::port(&format!("spec.ports[{at}].port"), port.port)?;
+                let target = match &port.target_port {
+                    None | Some(IntOrString::Int(0)) => Target::Number(number),
+                    Some(IntOrString::Int(target)) => Target::Number(parse::port(
+                        &format!("spec.ports[{at}].targetPort"),
+                        *target,
+                    )?),
+                    // A number in quotes is a number, as far as anybody who writes it is concerned.
+                    Some(IntOrString::String(text)) => match text.parse::<u16>() {
+                        Ok(target) if target != 0 => Target::Number(target),
+                        _ => Target::Name(text.as_str().into()),
+                    },
+                };
+                Ok(Port {
+                    protocol: port.protocol,
+                    port: number,
+                    target,
+                })
+            };
+            match read() {
+                Ok(port)
+                    if ports
+                        .iter()
+                        .any(|p| p.protocol == port.protocol && p.port == port.port) =>
+                {
+                    note(Problem::invalid(format!(
+                        "spec.ports lists {} port {} twice; remove one",
+                        port.protocol.as_str(),
+                        port.port
+                    )));
+                }
+                Ok(port) => ports.push(port),
+                Err(problem) => note(problem),
+            }
+        }
+        if ports.is_empty() && !headless && invalid.is_none() {
+            invalid = Some(Problem::invalid(
+                "spec.ports is empty; list at least one port, or make the service headless with clusterIP: None",
+            ));
+        }
+        let mut note = |problem: Problem| {
+            invalid.get_or_insert(problem);
+        };
+
+        let mut backends = Vec::with_capacity(spec.backends.len());
+        for (at, entry) in spec.backends.iter().enumerate() {
+            match read_backends(at, entry, &spec.vpc) {
+                Ok(entry) => backends.push(entry),
+                Err(problem) => note(problem),
+            }
+        }
+
+        let affinity = spec
+            .session_affinity
+            .as_ref()
+            .filter(|affinity| affinity.type_ == AffinityType::ClientIP);
+        let affinity = affinity.and_then(|affinity| {
+            let seconds = u16::try_from(affinity.timeout_seconds)
+                .ok()
+                .filter(|seconds| *seconds > 0);
+            if seconds.is_none() {
+                note(Problem::invalid(format!(
+                    "spec.sessionAffinity.timeoutSeconds is {}; OVN can do 1 to 65535 seconds",
+                    affinity.timeout_seconds
+                )));
+            }
+            seconds
+        });
+
+        let recorded = object
+            .status
+            .iter()
+            .flat_map(|status| &status.cluster_ips)
+            .filter_map(|text| text.parse().ok());
+        Self {
+            header: Header::new(&object.meta),
+            vpc: spec.vpc.as_str().into(),
+            wants,
+            ports: ports.into(),
+            unsupported: unsupported(spec, &backends),
+            backends: backends.into(),
+            algorithm: spec.algorithm,
+            affinity,
+            dns: spec.publish.dns,
+            unready_too: spec.publish_not_ready_addresses,
+            invalid,
+            recorded: recorded.collect(),
+            anchors: Box::default(),
+            unanchored: false,
+            outcome: Outcome::default(),
+        }
+    }
+
+    pub(crate) fn headless(&self) -> bool {
+        self.wants == Wants::Headless
+    }
+
+    /// True if nothing that decides rows or status differs, so that a change of the object (its own status written
+    /// back, say) needs no look.
+    pub(crate) fn same_spec(&self, other: &Self) -> bool {
+        self.header == other.header
+            && self.vpc == other.vpc
+            && self.wants == other.wants
+            && self.ports == other.ports
+            && self.backends == other.backends
+            && self.algorithm == other.algorithm
+            && self.affinity == other.affinity
+            && self.dns == other.dns
+            && self.unready_too == other.unready_too
+            && self.unsupported == other.unsupported
+            && self.invalid == other.invalid
+    }
+}
+
+fn read_family(family: IpFamily) -> Family {
+    match family {
+        IpFamily::IPv4 => Family::V4,
+        IpFamily::IPv6 => Family::V6,
+    }
+}
+
+fn read_backends(at: usize, entry: &yusur_crds::Backend, vpc: &str) -> Result<Backends, Problem> {
+    let field = format!("spec.backends[{at}]");
+    let source = match (&entry.selector, entry.addresses.is_empty()) {
+        (Some(selector), true) => {
+            Source::Selector(parse::selector(&format!("{field}.selector"), selector)?)
+        }
+        (None, false) => {
+            let read = |text: &String| parse::unicast(&format!("{field}.addresses"), text);
+            Source::Addresses(entry.addresses.iter().map(read).collect::<Result<_, _>>()?)
+        }
+        _ => {
+            return Err(Problem::invalid(format!(
+                "{field}: give either selector or addresses, not both and not neither"
+            )));
+        }
+    };
+    let weight = u8::try_from(entry.weight)
+        .ok()
+        .filter(|weight| *weight <= 100)
+        .ok_or_else(|| {
+            Problem::invalid(format!(
+                "{field}.weight is {}; give 0 (drain) to 100",
+                entry.weight
+            ))
+        })?;
+    let mut ports = Vec::with_capacity(entry.ports.len());
+    for port in &entry.ports {
+        ports.push((
+            port.name.as_str().into(),
+            parse::port(&format!("{field}.ports"), port.port)?,
+        ));
+    }
+    Ok(Backends {
+        kind: entry.kind,
+        source,
+        weight,
+        elsewhere: entry
+            .vpc
+            .as_deref()
+            .filter(|other| *other != vpc)
+            .map(Name::from),
+        ports: ports.into(),
+    })
+}
+
+/// What the spec asks for and this release does not do, each a clause of a sentence.
+fn unsupported(spec: &YusurServiceSpec, backends: &[Backends]) -> Box<[&'static str]> {
+    let mut list = Vec::new();
+    if spec.eip.is_some() {
+        list.push("spec.eip: external addresses are not built yet, the service is reached inside its VPC only");
+    }
+    if !spec.source_ranges.is_empty() {
+        list.push("spec.sourceRanges: it guards external addresses, which are not built yet");
+    }
+    if spec.source_address == SourceAddress::Preserve {
+        list.push("spec.sourceAddress: it is about external addresses, which are not built yet");
+    }
+    if spec.node_access == Some(true) {
+        list.push("spec.nodeAccess: access from cluster nodes is not built yet");
+    }
+    if spec
+        .health_check
+        .as_ref()
+        .is_some_and(|check| !check.disabled)
+    {
+        list.push("spec.healthCheck: probes are not built yet, backends count as healthy (Pods by their readiness)");
+    }
+    if spec.publish.kubernetes {
+        list.push("spec.publish.kubernetes: publishing as a Kubernetes Service is not built yet");
+    }
+    if spec.algorithm == Algorithm::LeastConnections {
+        list.push("spec.algorithm: LeastConnections is not built yet, FlowHash is used");
+    }
+    if backends.iter().any(|entry| entry.elsewhere.is_some()) {
+        list.push("spec.backends[].vpc: backends in other VPCs are not built yet and are left out");
+    }
+    list.into()
+}

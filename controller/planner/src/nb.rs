@@ -1,0 +1,458 @@
+//! The OVN Northbound tables the planner writes, as Rust types; whose each column is; the ids of rows.
+//!
+//! The meaning of the columns is in ovn-nb(5).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ovsdb_model::{Atom, Index, Row, SmolStr, Table, Uuid};
+
+use crate::name::Name;
+use crate::unit::Unit;
+
+/// The key of `external_ids` that says whose a row is.
+pub const OWNER: &str = "yusur.io/owner";
+/// The key of `external_ids` that says which unit a row belongs to.
+pub const UNIT: &str = "yusur.io/unit";
+/// The key of a port's `external_ids` that says which object's it is, by uid: a Pod may be followed by a namesake.
+pub const UID: &str = "yusur.io/uid";
+/// The key of a port's `external_ids` that says which Subnet its addresses are of.
+pub const SUBNET: &str = "yusur.io/subnet";
+/// What all our keys of `external_ids` begin with. Keys that do not are left alone.
+pub const PREFIX: &str = "yusur.io/";
+
+/// Text of columns: short texts (addresses, keys) need no allocation.
+pub type Text = SmolStr;
+/// A map column.
+pub type Map = BTreeMap<Text, Text>;
+
+/// A VPC's router.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[ovsdb(table = "Logical_Router")]
+pub struct LogicalRouter {
+    /// Name; unique by our own care.
+    pub name: Text,
+    /// Ports, children of the router.
+    pub ports: BTreeSet<Uuid>,
+    /// Routes, children of the router.
+    pub static_routes: BTreeSet<Uuid>,
+    /// Labels.
+    pub external_ids: Map,
+}
+
+/// A router's port.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[ovsdb(table = "Logical_Router_Port")]
+pub struct LogicalRouterPort {
+    /// Name, unique in the database.
+    pub name: Text,
+    /// MAC address.
+    pub mac: Text,
+    /// Addresses with prefix lengths.
+    pub networks: BTreeSet<Text>,
+    /// False takes it down.
+    pub enabled: Option<bool>,
+    /// Labels.
+    pub external_ids: Map,
+}
+
+/// A router's static route.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[ovsdb(table = "Logical_Router_Static_Route")]
+pub struct StaticRoute {
+    /// The routing table it is in; the empty name is the main one.
+    pub route_table: Text,
+    /// Destination network.
+    pub ip_prefix: Text,
+    /// Whether the prefix is of sources or destinations; destinations where there is none.
+    pub policy: Option<Text>,
+    /// Address of the next hop, or `discard`.
+    pub nexthop: Text,
+    /// The port it leaves by; found from the next hop where there is none.
+    pub output_port: Option<Text>,
+    /// Labels.
+    pub external_ids: Map,
+}
+
+/// A Subnet's switch.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[ovsdb(table = "Logical_Switch")]
+pub struct LogicalSwitch {
+    /// Name; unique by our own care.
+    pub name: Text,
+    /// Ports, children of the switch.
+    pub ports: BTreeSet<Uuid>,
+    /// The groups whose load balancers its ports' traffic meets.
+    pub load_balancer_group: BTreeSet<Uuid>,
+    /// The DNS rows its ports' queries are answered from.
+    pub dns_records: BTreeSet<Uuid>,
+    /// Labels.
+    pub external_ids: Map,
+}
+
+/// A switch's port: of a Pod, a VNic, or towards a router.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[ovsdb(table = "Logical_Switch_Port")]
+pub struct LogicalSwitchPort {
+    /// Name, unique in the database: the `iface-id` of the interface that is this port.
+    pub name: Text,
+    /// Empty for a VIF, `router` for the peer of a router's port.
+    #[ovsdb(column = "type")]
+    pub kind: Text,
+    /// Type-specific options.
+    pub options: Map,
+    /// `MAC ADDRESS…`, or `router`.
+    pub addresses: BTreeSet<Text>,
+    /// The addresses it may send from; any if empty.
+    pub port_security: BTreeSet<Text>,
+    /// False takes it down.
+    pub enabled: Option<bool>,
+    /// Written by OVN: the port is bound to a chassis and its flows are installed.
+    pub up: Option<bool>,
+    /// Labels.
+    pub external_ids: Map,
+}
+
+/// A service's load balancer: its VIPs of one protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[ovsdb(table = "Load_Balancer")]
+pub struct LoadBalancer {
+    /// Name, for people.
+    pub name: Text,
+    /// `address:port` to `address:port,…`.
+    pub vips: Map,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: Option<Text>,
+    /// Fields the backend is chosen by; the 5-tuple if empty.
+    pub selection_fields: BTreeSet<Text>,
+    /// Options.
+    pub options: Map,
+    /// OVN's own health checks: none, for they remove backends without a mapping.
+    pub health_check: BTreeSet<Uuid>,
+    /// The ports of backends, for OVN's own health checks.
+    pub ip_port_mappings: Map,
+    /// Labels.
+    pub external_ids: Map,
+}
+
+/// All load balancers of a VPC. It has no `external_ids`: its name says whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[ovsdb(table = "Load_Balancer_Group")]
+pub struct LoadBalancerGroup {
+    /// Name, unique in the database.
+    pub name: Text,
+    /// The load balancers.
+    pub load_balancer: BTreeSet<Uuid>,
+}
+
+/// Names that OVN answers DNS queries for.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[ovsdb(table = "DNS")]
+pub struct Dns {
+    /// Lower-case name to addresses, separated by blanks.
+    pub records: Map,
+    /// Labels.
+    pub external_ids: Map,
+}
+
+/// Whose a column is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Ours whole: it says what we want, nothing else.
+    Whole,
+    /// Ours by key: keys that begin with [`PREFIX`] are ours, others are left alone.
+    Keys,
+    /// Ours by member: references to rows of ours are ours, others are left alone. Changed only by `mutate`.
+    Members,
+    /// The server's or OVN's: read, never written.
+    Server,
+}
+
+/// What the planner does with one table.
+#[derive(Debug)]
+pub struct TableSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// Rows of it live by themselves (`isRoot`); others live as long as a row refers to them.
+    pub root: bool,
+    /// Every column that is read or written, and whose it is. Columns not named here are never looked at.
+    pub columns: &'static [(&'static str, Class)],
+    /// The columns, of class [`Class::Members`], that refer to rows of this table.
+    pub referrers: &'static [(&'static str, &'static str)],
+}
+
+impl TableSpec {
+    /// Whether a desired row says what this column is to be (rather than by members, or not at all).
+    pub fn says(&self, column: &str) -> bool {
+        self.columns
+            .iter()
+            .any(|(name, class)| *name == column && matches!(class, Class::Whole | Class::Keys))
+    }
+}
+
+impl PartialEq for TableSpec {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// Every table the planner writes.
+pub const TABLES: &[TableSpec] = &[
+    TableSpec {
+        name: LogicalRouter::NAME,
+        root: true,
+        columns: &[
+            ("name", Class::Whole),
+            ("ports", Class::Members),
+            ("static_routes", Class::Members),
+            ("external_ids", Class::Keys),
+        ],
+        referrers: &[],
+    },
+    TableSpec {
+        name: LogicalRouterPort::NAME,
+        root: false,
+        columns: &[
+            ("name", Class::Whole),
+            ("mac", Class::Whole),
+            ("networks", Class::Whole),
+            ("enabled", Class::Whole),
+            ("external_ids", Class::Keys),
+        ],
+        referrers: &[(LogicalRouter::NAME, "ports")],
+    },
+    TableSpec {
+        name: StaticRoute::NAME,
+        root: false,
+        columns: &[
+            ("route_table", Class::Whole),
+            ("ip_prefix", Class::Whole),
+            ("policy", Class::Whole),
+            ("nexthop", Class::Whole),
+            ("output_port", Class::Whole),
+            ("external_ids", Class::Keys),
+        ],
+        referrers: &[(LogicalRouter::NAME, "static_routes")],
+    },
+    TableSpec {
+        name: LogicalSwitch::NAME,
+        root: true,
+        columns: &[
+            ("name", Class::Whole),
+            ("ports", Class::Members),
+            ("load_balancer_group", Class::Members),
+            ("dns_records", Class::Members),
+            ("external_ids", Class::Keys),
+        ],
+        referrers: &[],
+    },
+    TableSpec {
+        name: LogicalSwitchPort::NAME,
+        root: false,
+        columns: &[
+            ("name", Class::Whole),
+            ("type", Class::Whole),
+            ("options", Class::Whole),
+            ("addresses", Class::Whole),
+            ("port_security", Class::Whole),
+            ("enabled", Class::Whole),
+            ("up", Class::Server),
+            ("external_ids", Class::Keys),
+        ],
+        referrers: &[(LogicalSwitch::NAME, "ports")],
+    },
+    TableSpec {
+        name: LoadBalancer::NAME,
+        root: true,
+        columns: &[
+            ("name", Class::Whole),
+            ("vips", Class::Whole),
+            ("protocol", Class::Whole),
+            ("selection_fields", Class::Whole),
+            ("options", Class::Whole),
+            ("health_check", Class::Whole),
+            ("ip_port_mappings", Class::Whole),
+            ("external_ids", Class::Keys),
+        ],
+        referrers: &[(LoadBalancerGroup::NAME, "load_balancer")],
+    },
+    TableSpec {
+        name: LoadBalancerGroup::NAME,
+        root: true,
+        columns: &[("name", Class::Whole), ("load_balancer", Class::Members)],
+        referrers: &[(LogicalSwitch::NAME, "load_balancer_group")],
+    },
+    TableSpec {
+        name: Dns::NAME,
+        root: true,
+        columns: &[("records", Class::Whole), ("external_ids", Class::Keys)],
+        referrers: &[(LogicalSwitch::NAME, "dns_records")],
+    },
+];
+
+/// What the planner does with this table; `None` if it does not touch it.
+pub fn table(name: &str) -> Option<&'static TableSpec> {
+    TABLES.iter().find(|table| table.name == name)
+}
+
+/// The name of the index from a unit (its text) to the rows that carry its name and ours. Beside it every column of
+/// class [`Class::Members`] has an index called like itself: from a row to the rows that refer to it.
+pub const BY_UNIT: &str = "yusur-unit";
+
+/// The indexes that [`crate::plan()`] and [`crate::Inventory`] read: declare them on the replica before it is filled.
+pub fn indexes(owner: &str) -> Vec<(&'static str, Index)> {
+    let mut indexes = Vec::new();
+    let prefix = group_prefix(owner);
+    for table in TABLES {
+        let unit = if table.name == LoadBalancerGroup::NAME {
+            let prefix = prefix.clone();
+            Index::new(BY_UNIT, move |row, keys| {
+                if let Some(vpc) = row
+                    .get_str("name")
+                    .and_then(|name| name.strip_prefix(&prefix))
+                {
+                    keys.push(Atom::from(Unit::Vpc(vpc.into()).to_string()));
+                }
+            })
+        } else {
+            let owner = owner.to_owned();
+            Index::new(BY_UNIT, move |row, keys| {
+                if row.map_str("external_ids", OWNER) == Some(&owner) {
+                    let unit = row
+                        .get("external_ids")
+                        .and_then(|ids| ids.get(&Atom::literal(UNIT)));
+                    keys.push(unit.cloned().unwrap_or(Atom::literal("")));
+                }
+            })
+        };
+        indexes.push((table.name, unit));
+        for (column, class) in table.columns {
+            if *class == Class::Members {
+                indexes.push((table.name, Index::column(*column)));
+            }
+        }
+    }
+    indexes
+}
+
+/// What the names of our load balancer groups begin with; the VPC's name follows.
+pub fn group_prefix(owner: &str) -> String {
+    format!("yusur:{owner}:")
+}
+
+/// The unit a row belongs to, if it is a row of `owner`.
+pub fn unit_of(owner: &str, table: &str, row: &Row) -> Option<Unit> {
+    if table == LoadBalancerGroup::NAME {
+        let vpc = row
+            .get_str("name")?
+            .strip_prefix("yusur:")?
+            .strip_prefix(owner)?
+            .strip_prefix(':')?;
+        return Some(Unit::Vpc(vpc.into()));
+    }
+    let ids = row.get("external_ids")?;
+    (ids.get_str(OWNER)? == owner).then(|| Unit::parse(ids.get_str(UNIT).unwrap_or_default()))
+}
+
+/// Makes the ids and names of rows.
+#[derive(Clone, Debug)]
+pub struct Ids {
+    owner: Name,
+    space: Uuid,
+}
+
+/// The namespace of all ids: UUIDv5 of the API group's name in the DNS namespace (RFC 9562 §5.5).
+const SPACE: Uuid = Uuid::from_u128(0x4525_7470_b989_5721_883a_c678_49f1_7ea5);
+
+impl Ids {
+    /// The ids of this owner's rows.
+    pub fn new(owner: Name) -> Self {
+        let space = Uuid::new_v5(&SPACE, owner.as_bytes());
+        Self { owner, space }
+    }
+
+    /// Whose rows these are.
+    pub fn owner(&self) -> &Name {
+        &self.owner
+    }
+
+    /// The id of a row: UUIDv5 of owner, table and key (decision 2 of the design: a restart needs no bookkeeping).
+    pub fn row(&self, table: &str, key: &str) -> Uuid {
+        let mut text = String::with_capacity(table.len() + key.len() + 1);
+        text.push_str(table);
+        text.push('\0');
+        text.push_str(key);
+        Uuid::new_v5(&self.space, text.as_bytes())
+    }
+
+    /// The id of a VPC's router, where it is not an existing one.
+    pub fn router(&self, vpc: &str) -> Uuid {
+        self.row(LogicalRouter::NAME, vpc)
+    }
+
+    /// The id of a VPC's load balancer group.
+    pub fn group(&self, vpc: &str) -> Uuid {
+        self.row(LoadBalancerGroup::NAME, vpc)
+    }
+
+    /// The id of a Subnet's switch, where it is not an existing one.
+    pub fn switch(&self, subnet: &str) -> Uuid {
+        self.row(LogicalSwitch::NAME, subnet)
+    }
+
+    /// The id of a Pod's or VNic's port.
+    pub fn port(&self, unit: &Unit) -> Uuid {
+        self.row(LogicalSwitchPort::NAME, &unit.to_string())
+    }
+
+    /// The id of a service's load balancer of one protocol (`tcp`, `udp`, `sctp`).
+    pub fn load_balancer(&self, service: &Unit, protocol: &str) -> Uuid {
+        self.row(LoadBalancer::NAME, &format!("{service}/{protocol}"))
+    }
+
+    /// The rows a unit may have whose ids follow from its name: they are its own even if somebody took their labels off.
+    pub(crate) fn of_unit(&self, unit: &Unit) -> Vec<(&'static str, Uuid)> {
+        match unit {
+            Unit::Vpc(name) => vec![
+                (LogicalRouter::NAME, self.router(name)),
+                (LoadBalancerGroup::NAME, self.group(name)),
+            ],
+            Unit::Subnet(name) => vec![
+                (LogicalSwitch::NAME, self.switch(name)),
+                (
+                    LogicalRouterPort::NAME,
+                    self.row(LogicalRouterPort::NAME, name),
+                ),
+                (LogicalSwitchPort::NAME, self.port(unit)),
+            ],
+            Unit::Dns(vpc, bucket) => vec![(Dns::NAME, self.names(vpc, *bucket))],
+            Unit::Pod(_) | Unit::VNic(_) => vec![(LogicalSwitchPort::NAME, self.port(unit))],
+            Unit::Service(_) => ["tcp", "udp", "sctp"]
+                .map(|protocol| (LoadBalancer::NAME, self.load_balancer(unit, protocol)))
+                .to_vec(),
+            Unit::Other(_) => Vec::new(),
+        }
+    }
+
+    /// The id of a bucket of a VPC's DNS names.
+    pub fn names(&self, vpc: &str, bucket: u8) -> Uuid {
+        self.row(Dns::NAME, &format!("{vpc}/{bucket}"))
+    }
+
+    /// A name that is ours alone: names are unique in some tables and across owners.
+    pub fn name(&self, what: impl std::fmt::Display) -> Text {
+        Text::from(format!("yusur:{}:{what}", self.owner))
+    }
+
+    /// The name of a VPC's load balancer group.
+    pub fn group_name(&self, vpc: &str) -> Text {
+        self.name(vpc)
+    }
+
+    /// The labels every row of a unit has.
+    pub fn labels(&self, unit: &Unit) -> Map {
+        Map::from([
+            (Text::new_static(OWNER), Text::new(&*self.owner)),
+            (Text::new_static(UNIT), Text::from(unit.to_string())),
+        ])
+    }
+}

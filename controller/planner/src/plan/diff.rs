@@ -1,0 +1,338 @@
+//! The difference between one unit's wanted rows and those that are there.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use ovsdb_model::{Atom, Database, Datum, Row, Table, Uuid};
+use yusur_crds::common::condition;
+
+use super::Work;
+use crate::desired::{DesiredRow, Referrer};
+use crate::nb::{self, Class, Ids, LoadBalancer, LogicalSwitchPort, TableSpec, Text};
+use crate::verdict::Truth;
+
+/// One change of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Edit {
+    /// Make the row.
+    Insert {
+        table: &'static TableSpec,
+        uuid: Uuid,
+        row: Row,
+    },
+    /// Set columns, or keys of columns that are maps.
+    Update {
+        table: &'static TableSpec,
+        uuid: Uuid,
+        row: Row,
+        keys: Vec<KeyEdit>,
+        result: u64,
+    },
+    /// Remove the row.
+    Delete {
+        table: &'static TableSpec,
+        uuid: Uuid,
+    },
+    /// Let a row go by taking it out of the columns that refer to it; it was this one's, and is not a root.
+    Drop {
+        table: &'static TableSpec,
+        uuid: Uuid,
+    },
+    /// Add a reference to a column, or take it out.
+    Member {
+        table: &'static str,
+        row: Uuid,
+        column: &'static str,
+        child: Uuid,
+        present: bool,
+    },
+}
+
+/// Keys of a map column: those to remove, then those to set.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct KeyEdit {
+    pub(crate) column: &'static str,
+    pub(crate) remove: Vec<Atom>,
+    pub(crate) put: Vec<(Atom, Atom)>,
+}
+
+/// A number for what a row's columns of ours hold.
+pub(crate) fn fingerprint(table: &TableSpec, row: &Row) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (column, class) in table.columns {
+        match (class, row.get(column)) {
+            (Class::Whole, Some(datum)) => datum.hash(&mut hasher),
+            (Class::Keys, Some(datum)) => {
+                for pair in datum.pairs().iter().filter(|(key, _)| is_ours(key)) {
+                    pair.hash(&mut hasher);
+                }
+            }
+            _ => {}
+        }
+    }
+    hasher.finish()
+}
+
+fn is_ours(key: &Atom) -> bool {
+    key.as_str().is_some_and(|key| key.starts_with(nb::PREFIX))
+}
+
+/// Finds the edits of one unit.
+pub(super) fn unit(
+    at: usize,
+    works: &mut [Work],
+    wanted: &HashSet<Uuid>,
+    inserted: &HashMap<Uuid, usize>,
+    ids: &Ids,
+    database: &Database,
+) {
+    let work = &mut works[at];
+    let label = Atom::from(work.unit.to_string());
+    let rows = std::mem::take(&mut work.rows);
+    let mut edits = Vec::new();
+    let (mut gives, mut takes) = (Vec::new(), Vec::new());
+    for row in &rows {
+        // A row nobody refers to would vanish at once: it waits until there is somebody.
+        let there = |referrer: &&Referrer| {
+            inserted.contains_key(&referrer.row)
+                || database.row(referrer.table, referrer.row).is_some()
+        };
+        let referrers: Vec<&Referrer> = row.referrers.iter().filter(there).collect();
+        if referrers.len() < row.referrers.len() {
+            work.waits = true;
+        }
+        match database.row(row.table.name, row.uuid) {
+            None if !row.table.root && referrers.is_empty() => {
+                work.waits = true;
+                continue;
+            }
+            None => edits.push(Edit::Insert {
+                table: row.table,
+                uuid: row.uuid,
+                row: row.row.clone(),
+            }),
+            Some(observed) => {
+                if let Some(edit) = update(row, observed) {
+                    edits.push(edit);
+                    gives.extend(exclusive(row.table, observed));
+                }
+            }
+        }
+        takes.extend(exclusive(row.table, &row.row));
+        for referrer in &referrers {
+            if let Some(maker) = inserted.get(&referrer.row).filter(|maker| **maker != at) {
+                work.needs.push(*maker);
+            }
+        }
+        members(row, &referrers, database, &mut edits);
+    }
+    let mut unwanted: Vec<(&'static TableSpec, Uuid)> = Vec::new();
+    for table in nb::TABLES {
+        let labelled = database
+            .find(table.name, nb::BY_UNIT, &label)
+            .map(|(uuid, _)| uuid);
+        unwanted.extend(
+            labelled
+                .filter(|uuid| !wanted.contains(uuid))
+                .map(|uuid| (table, uuid)),
+        );
+    }
+    for (table, uuid) in ids.of_unit(&work.unit) {
+        // Without its labels (somebody took them off) the index does not have it.
+        let unlabelled =
+            !wanted.contains(&uuid) && !unwanted.iter().any(|(_, other)| *other == uuid);
+        if let Some(table) = nb::table(table).filter(|_| unlabelled)
+            && database.row(table.name, uuid).is_some()
+        {
+            unwanted.push((table, uuid));
+        }
+    }
+    for (table, uuid) in unwanted {
+        if let Some(row) = database.row(table.name, uuid) {
+            gives.extend(exclusive(table, row));
+        }
+        remove(table, uuid, database, &mut edits);
+    }
+    if work.waits {
+        // What it waits for has a problem of its own, which says more.
+        for condition in &mut work.verdict.conditions {
+            if condition.kind != condition::ACCEPTED
+                && condition.status == Truth::True
+                && condition.reason != "NotYetSupported"
+            {
+                condition.status = Truth::False;
+                condition.reason = "Waiting";
+                condition.message = "rows it rests on are not in the OVN Northbound yet".into();
+            }
+        }
+    }
+    if !edits.is_empty() {
+        gives.retain(|token| !takes.contains(token));
+        (work.gives, work.takes) = (gives, takes);
+    }
+    work.edits = edits;
+    work.rows = rows;
+}
+
+/// What a row has that only one unit may have at a time: VIPs, addresses of ports.
+fn exclusive(table: &TableSpec, row: &Row) -> Vec<Text> {
+    if table.name == LoadBalancer::NAME {
+        let vips = row.get("vips").map(Datum::pairs).unwrap_or_default();
+        vips.iter()
+            .filter_map(|(vip, _)| vip.as_str())
+            .map(Text::new)
+            .collect()
+    } else if table.name == LogicalSwitchPort::NAME {
+        let addresses = row
+            .get("addresses")
+            .map(Datum::elements)
+            .unwrap_or_default();
+        let texts = addresses.iter().filter_map(Atom::as_str);
+        texts
+            .flat_map(|text| text.split(' ').skip(1))
+            .map(Text::new)
+            .collect()
+    } else {
+        Vec::new()
+    }
+}
+
+/// What makes an observed row say what is wanted.
+fn update(wanted: &DesiredRow, observed: &Row) -> Option<Edit> {
+    let mut row = Row::new();
+    let mut keys = Vec::new();
+    for (column, class) in wanted.table.columns {
+        // A column the server lacks is left out.
+        let (Some(want), Some(have)) = (wanted.row.get(column), observed.get(column)) else {
+            continue;
+        };
+        match class {
+            Class::Whole if want == have => {}
+            Class::Whole if want.is_map() => keys.push(key_edit(column, want, have, |_| true)),
+            Class::Whole => row.set(*column, want.clone()),
+            Class::Keys => {
+                let edit = key_edit(column, want, have, is_ours);
+                if !(edit.remove.is_empty() && edit.put.is_empty()) {
+                    keys.push(edit);
+                }
+            }
+            Class::Members | Class::Server => {}
+        }
+    }
+    if row.is_empty() && keys.is_empty() {
+        return None;
+    }
+    let result = expected(wanted, Some(observed));
+    Some(Edit::Update {
+        table: wanted.table,
+        uuid: wanted.uuid,
+        row,
+        keys,
+        result,
+    })
+}
+
+/// The fingerprint of a row once it is as wanted.
+pub(super) fn expected(wanted: &DesiredRow, observed: Option<&Row>) -> u64 {
+    match observed {
+        // A column the server lacks does not count.
+        Some(observed) => {
+            let known = wanted
+                .row
+                .iter()
+                .filter(|(name, _)| observed.get(name).is_some());
+            let known: Row = known
+                .map(|(name, datum)| (name.clone(), datum.clone()))
+                .collect();
+            fingerprint(wanted.table, &known)
+        }
+        None => fingerprint(wanted.table, &wanted.row),
+    }
+}
+
+fn key_edit(
+    column: &'static str,
+    want: &Datum,
+    have: &Datum,
+    ours: impl Fn(&Atom) -> bool,
+) -> KeyEdit {
+    let gone = have
+        .pairs()
+        .iter()
+        .filter(|(key, _)| ours(key) && !want.contains(key));
+    let differ = want
+        .pairs()
+        .iter()
+        .filter(|(key, value)| have.get(key) != Some(value));
+    KeyEdit {
+        column,
+        remove: gone.map(|(key, _)| key.clone()).collect(),
+        put: differ.cloned().collect(),
+    }
+}
+
+/// Puts a row where it belongs, and nowhere else.
+fn members(row: &DesiredRow, referrers: &[&Referrer], database: &Database, edits: &mut Vec<Edit>) {
+    let key = Atom::Uuid(row.uuid);
+    for (table, column) in row.table.referrers {
+        let wanted: HashSet<Uuid> = referrers
+            .iter()
+            .filter(|referrer| referrer.table == *table && referrer.column == *column)
+            .map(|referrer| referrer.row)
+            .collect();
+        let mut there = 0;
+        for (parent, _) in database.find(table, column, &key) {
+            if wanted.contains(&parent) {
+                there += 1;
+            } else {
+                edits.push(Edit::Member {
+                    table,
+                    row: parent,
+                    column,
+                    child: row.uuid,
+                    present: false,
+                });
+            }
+        }
+        if there < wanted.len() {
+            let missing = referrers
+                .iter()
+                .filter(|referrer| referrer.table == *table && referrer.column == *column);
+            for referrer in missing {
+                let has = database
+                    .row(table, referrer.row)
+                    .and_then(|row| row.get(column))
+                    .is_some_and(|c| c.contains(&key));
+                if !has {
+                    edits.push(Edit::Member {
+                        table,
+                        row: referrer.row,
+                        column,
+                        child: row.uuid,
+                        present: true,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Removes a row that nobody wants: out of every column that refers to it, and by itself if it is a root.
+fn remove(table: &'static TableSpec, uuid: Uuid, database: &Database, edits: &mut Vec<Edit>) {
+    for (parents, column) in table.referrers {
+        for (parent, _) in database.find(parents, column, &Atom::Uuid(uuid)) {
+            edits.push(Edit::Member {
+                table: parents,
+                row: parent,
+                column,
+                child: uuid,
+                present: false,
+            });
+        }
+    }
+    edits.push(if table.root {
+        Edit::Delete { table, uuid }
+    } else {
+        Edit::Drop { table, uuid }
+    });
+}

@@ -1,0 +1,153 @@
+//! The plan: the difference between the rows some units want and the rows that are there, in groups that can be written
+//! one after the other.
+
+mod diff;
+mod operations;
+mod order;
+
+use std::collections::{HashMap, HashSet};
+
+use ovsdb_model::{Database, Uuid};
+
+use crate::desired::{DesiredRow, desired};
+use crate::inventory::Inventory;
+use crate::nb::{TableSpec, Text};
+use crate::unit::Unit;
+use crate::verdict::Verdict;
+
+pub(crate) use diff::fingerprint;
+pub use operations::operations;
+
+use diff::Edit;
+
+/// What to write for some units, and what to say about them.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Groups of units in the order they are to be written: first what is withdrawn, then what others rest on, then
+    /// those others. Any run of groups may share a transaction; a group is never split. Empty: nothing to write.
+    pub groups: Vec<Group>,
+    /// Verdicts on units that have nothing to write (what they want is there), or that wait for something.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Units whose operations belong in one transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    /// The units.
+    pub units: Vec<Unit>,
+    /// Groups of the plan (by position, all smaller than this one's) that insert rows this one refers to: if one of them
+    /// fails, leave this one out as well and call [`Inventory::retry`] for its units.
+    pub after: Vec<usize>,
+    /// The verdicts on its units, true once it is committed.
+    pub verdicts: Vec<Verdict>,
+    pub(crate) edits: Vec<Edit>,
+    pub(crate) expects: Vec<ExpectedRow>,
+    pub(crate) members: Vec<ExpectedMember>,
+}
+
+/// A row as it will be.
+#[derive(Clone, Debug)]
+pub(crate) struct ExpectedRow {
+    pub(crate) table: &'static TableSpec,
+    pub(crate) uuid: Uuid,
+    /// `None`: it will not be there.
+    pub(crate) fingerprint: Option<u64>,
+}
+
+/// A reference as it will be.
+#[derive(Clone, Debug)]
+pub(crate) struct ExpectedMember {
+    pub(crate) table: &'static str,
+    pub(crate) parent: Uuid,
+    pub(crate) column: &'static str,
+    pub(crate) child: Uuid,
+    pub(crate) present: bool,
+}
+
+impl Plan {
+    /// True if there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+}
+
+impl Group {
+    /// How many changes of rows it has: the measure by which transactions are bounded.
+    pub fn size(&self) -> usize {
+        self.edits.len()
+    }
+}
+
+/// One unit on its way through the planner.
+struct Work {
+    unit: Unit,
+    rows: Vec<DesiredRow>,
+    verdict: Verdict,
+    edits: Vec<Edit>,
+    /// Units of this plan that must be written first, or with it.
+    needs: Vec<usize>,
+    waits: bool,
+    /// What only one unit has at a time (VIPs, addresses) and this one gives up, or takes.
+    gives: Vec<Text>,
+    takes: Vec<Text>,
+}
+
+/// Compares what the units want with what is there. A unit that rests on rows which are missing brings the unit that
+/// makes them along.
+pub fn plan(units: &[Unit], inventory: &Inventory, database: &Database) -> Plan {
+    let mut works: Vec<Work> = Vec::with_capacity(units.len());
+    let mut positions: HashMap<Unit, usize> = HashMap::with_capacity(units.len());
+    let mut queue: Vec<Unit> = units.iter().rev().cloned().collect();
+    while let Some(unit) = queue.pop() {
+        if positions.contains_key(&unit) {
+            continue;
+        }
+        let (rows, verdict) = desired(&unit, inventory);
+        for referrer in rows.iter().flat_map(|row| &row.referrers) {
+            if let Some(maker) = &referrer.maker
+                && *maker != unit
+                && !positions.contains_key(maker)
+                && database.row(referrer.table, referrer.row).is_none()
+            {
+                queue.push(maker.clone());
+            }
+        }
+        positions.insert(unit.clone(), works.len());
+        works.push(Work {
+            unit,
+            rows,
+            verdict,
+            edits: Vec::new(),
+            needs: Vec::new(),
+            waits: false,
+            gives: Vec::new(),
+            takes: Vec::new(),
+        });
+    }
+
+    // Whoever wants a row has it, whatever the row's labels say: somebody may have edited them.
+    let wanted: HashSet<Uuid> = works
+        .iter()
+        .flat_map(|work| &work.rows)
+        .map(|row| row.uuid)
+        .collect();
+    let mut inserted: HashMap<Uuid, usize> = HashMap::new();
+    for (at, work) in works.iter().enumerate() {
+        for row in &work.rows {
+            if database.row(row.table.name, row.uuid).is_none() {
+                inserted.insert(row.uuid, at);
+            }
+        }
+    }
+    for at in 0..works.len() {
+        diff::unit(
+            at,
+            &mut works,
+            &wanted,
+            &inserted,
+            inventory.ids(),
+            database,
+        );
+    }
+    order::groups(works)
+}

@@ -1,0 +1,193 @@
+//! Units: the pieces the plan is made of. A unit's rows are computed, compared and written as one, never split.
+
+use std::fmt;
+
+use crate::name::{Name, ObjectName};
+
+/// What is planned as one. The text form (`service/shop/web`) is what `external_ids:yusur.io/unit` carries.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unit {
+    /// A VPC's router, its routes and its load balancer group.
+    Vpc(Name),
+    /// A Subnet's switch and its pair of ports to the router.
+    Subnet(Name),
+    /// One bucket of a VPC's DNS names.
+    Dns(Name, u8),
+    /// A Pod's port.
+    Pod(ObjectName),
+    /// A VNic's port.
+    VNic(ObjectName),
+    /// A service's load balancers.
+    Service(ObjectName),
+    /// What rows that carry our name say their unit is, if it is none of the above: damage, or a later release's. Such
+    /// rows are not wanted.
+    Other(Name),
+}
+
+impl Unit {
+    /// The object whose status and Events tell about this unit; a DNS bucket has none.
+    pub fn object(&self) -> Option<ObjectRef> {
+        let (kind, name) = match self {
+            Self::Vpc(name) => (Kind::Vpc, ObjectName::cluster(name.clone())),
+            Self::Subnet(name) => (Kind::Subnet, ObjectName::cluster(name.clone())),
+            Self::Dns(..) | Self::Other(_) => return None,
+            Self::Pod(name) => (Kind::Pod, name.clone()),
+            Self::VNic(name) => (Kind::VNic, name.clone()),
+            Self::Service(name) => (Kind::YusurService, name.clone()),
+        };
+        Some(ObjectRef { kind, name })
+    }
+
+    /// Reads the text form.
+    pub fn parse(text: &str) -> Self {
+        Self::parse_known(text).unwrap_or_else(|| Self::Other(text.into()))
+    }
+
+    fn parse_known(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once('/')?;
+        if rest.is_empty() {
+            return None;
+        }
+        let namespaced = || {
+            let (namespace, name) = rest.split_once('/')?;
+            (!namespace.is_empty() && !name.is_empty()).then(|| ObjectName::new(namespace, name))
+        };
+        match kind {
+            "vpc" => Some(Self::Vpc(rest.into())),
+            "subnet" => Some(Self::Subnet(rest.into())),
+            "dns" => {
+                let (vpc, bucket) = rest.rsplit_once('/')?;
+                Some(Self::Dns(vpc.into(), bucket.parse().ok()?))
+            }
+            "pod" => namespaced().map(Self::Pod),
+            "vnic" => namespaced().map(Self::VNic),
+            "service" => namespaced().map(Self::Service),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vpc(name) => write!(f, "vpc/{name}"),
+            Self::Subnet(name) => write!(f, "subnet/{name}"),
+            Self::Dns(vpc, bucket) => write!(f, "dns/{vpc}/{bucket}"),
+            Self::Pod(name) => write!(f, "pod/{name}"),
+            Self::VNic(name) => write!(f, "vnic/{name}"),
+            Self::Service(name) => write!(f, "service/{name}"),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Debug for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The kinds of object the planner reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// `yusur.io` Vpc.
+    Vpc,
+    /// `yusur.io` Subnet.
+    Subnet,
+    /// `yusur.io` VNic.
+    VNic,
+    /// `yusur.io` EipGateway.
+    EipGateway,
+    /// `yusur.io` Eip.
+    Eip,
+    /// `yusur.io` YusurService.
+    YusurService,
+    /// `yusur.io` NetworkProbe.
+    NetworkProbe,
+    /// Kubernetes Pod.
+    Pod,
+    /// Kubernetes Node.
+    Node,
+    /// Kubernetes Namespace.
+    Namespace,
+    /// KubeVirt VirtualMachineInstance.
+    VirtualMachineInstance,
+}
+
+impl Kind {
+    /// The word a manifest's `kind` says.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Vpc => "Vpc",
+            Self::Subnet => "Subnet",
+            Self::VNic => "VNic",
+            Self::EipGateway => "EipGateway",
+            Self::Eip => "Eip",
+            Self::YusurService => "YusurService",
+            Self::NetworkProbe => "NetworkProbe",
+            Self::Pod => "Pod",
+            Self::Node => "Node",
+            Self::Namespace => "Namespace",
+            Self::VirtualMachineInstance => "VirtualMachineInstance",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One object of one kind.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectRef {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: ObjectName,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+impl fmt::Debug for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_form_reads_back() {
+        for text in [
+            "vpc/red",
+            "subnet/a",
+            "dns/red/7",
+            "pod/shop/web-0",
+            "vnic/shop/vm1",
+            "service/shop/web",
+        ] {
+            let unit = Unit::parse(text);
+            assert!(!matches!(unit, Unit::Other(_)), "{text:?}");
+            assert_eq!(unit.to_string(), text);
+        }
+        for text in [
+            "",
+            "vpc",
+            "vpc/",
+            "pod/x",
+            "pod//x",
+            "dns/red/256",
+            "gateway/x",
+        ] {
+            assert_eq!(Unit::parse(text), Unit::Other(text.into()), "{text:?}");
+        }
+    }
+}

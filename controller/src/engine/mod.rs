@@ -1,0 +1,644 @@
+//! The engine: the one task that owns the inventory and writes the Northbound.
+//!
+//! Events of the sources and of the Northbound go into the inventory at once, whatever else is going on. While no
+//! transaction is in flight, what has become dirty is planned against the replica and sent; while one is, changes
+//! gather, and the next carries them all (decision 5). There are no timers on this path. The few that exist are for
+//! what must wait: units set aside, a pause after an error, the raise of `nb_cfg`.
+
+mod authority;
+mod guard;
+mod holds;
+mod intake;
+mod live;
+mod outcome;
+mod round;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::jiff::Timestamp;
+use ovsdb::model::Name;
+use ovsdb::{Changes, Client, Event, State, TransactError};
+use tokio::sync::mpsc;
+use tracing::{debug, error, info, warn};
+use yusur_planner::{Group, Inventory, Kind, Unit, Verdict, nb, operations, plan};
+
+pub use self::authority::Authority;
+use self::authority::Standing;
+use self::guard::Guard;
+use self::holds::{Cause, Holds};
+use self::live::{Counters, Live, NB_GLOBAL};
+use self::round::{Bounds, Part, Round};
+use crate::http::{Check, Health, HealthRequests};
+use crate::metrics::{DatabaseLabel, KindLabel, Metrics, ReasonLabel, TableLabel};
+use crate::source::{SourceEvent, Sources};
+use crate::status::desk::{Decision, Desk};
+use crate::status::{Finished, Receipt, StatusQueue};
+
+/// Units planned at a time: enough to make transactions large, few enough that what comes in does not wait for long.
+const UNITS: usize = 1000;
+
+/// Operations of one transaction.
+const OPERATIONS: usize = 4000;
+
+/// Source events taken in at a time before the Northbound's events get their turn.
+const EVENTS: usize = 512;
+
+/// How long the transaction in flight may take to end when the process is told to stop.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What the engine works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// The Northbound, from [`northbound`].
+    pub client: Client,
+    /// Where objects come from.
+    pub sources: Sources,
+    /// Who may write.
+    pub authority: Authority,
+    /// Where status goes.
+    pub status: StatusQueue,
+    /// Where it is told that a status is written.
+    pub receipts: mpsc::UnboundedReceiver<Receipt>,
+    /// Who asks how the engine is.
+    pub health: HealthRequests,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// How the planner is set up.
+    pub planner: yusur_planner::Config,
+    /// Whether a suspicious loss of objects is carried out.
+    pub allow_mass_deletion: bool,
+}
+
+/// Describes the client the engine needs: the planner's tables and indexes, and the counters.
+pub fn northbound(builder: ovsdb::Builder, owner: &str) -> ovsdb::Builder {
+    let mut builder = builder.columns(NB_GLOBAL, ["nb_cfg", "hv_cfg", "external_ids"]);
+    for table in nb::TABLES {
+        let columns = table
+            .columns
+            .iter()
+            .map(|(column, _)| Name::new_static(column));
+        builder = builder.columns(Name::new_static(table.name), columns);
+    }
+    for (table, index) in nb::indexes(owner) {
+        builder = builder.index(Name::new_static(table), index);
+    }
+    builder
+}
+
+/// The engine.
+#[derive(Debug)]
+pub struct Engine {
+    parts: Parts,
+    changes: Changes,
+    state: Arc<State>,
+    inventory: Inventory,
+    guard: Guard,
+    desk: Desk,
+    live: Live,
+    holds: Holds,
+    round: Option<Round<Group>>,
+    /// When the changes came that are not planned yet, and those that the round in flight carries.
+    seen: Vec<Instant>,
+    carried: Vec<Instant>,
+    /// Verdicts to be told while a transaction is in flight.
+    verdicts: VecDeque<Verdict>,
+    /// What is wrong in the sources: the reason, by subject.
+    problems: std::collections::HashMap<String, &'static str>,
+    /// Units whose rows somebody else changed, until they are planned.
+    damaged: Vec<Unit>,
+    /// The full synchronisation of the replica that the inventory was loaded from.
+    loaded: Option<u64>,
+    swept: bool,
+    /// Why the sweep is not carried out.
+    blocked: Option<Blocked>,
+    /// A lost answer: nothing is planned before the replica was synchronised by a later session than this.
+    outdated: Option<u64>,
+    pause: Pause,
+    started: Instant,
+    converged: bool,
+    /// Something has changed since the gauges were set.
+    unmeasured: bool,
+}
+
+/// A sweep that is not carried out because too much would go.
+#[derive(Debug)]
+struct Blocked {
+    message: String,
+    /// How many services had an object.
+    services: usize,
+    since: Instant,
+}
+
+/// A pause after an error that is nobody's fault.
+#[derive(Debug, Default)]
+struct Pause {
+    until: Option<Instant>,
+    times: u32,
+}
+
+/// A transaction that is on its way.
+type Flight = Pin<Box<dyn Future<Output = Landed> + Send>>;
+
+/// How it ended.
+#[derive(Debug)]
+struct Landed {
+    cargo: Cargo,
+    sent: Instant,
+    result: Result<(), TransactError>,
+}
+
+/// What it carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cargo {
+    /// The groups that the round sent; whether it raised `nb_cfg` too.
+    Rows { raises: bool },
+    /// The raise of `nb_cfg` alone.
+    Raise,
+    /// The epoch.
+    Claim,
+}
+
+// === impl Part for Group ===
+
+impl Part for Group {
+    fn size(&self) -> usize {
+        Group::size(self)
+    }
+
+    fn after(&self) -> &[usize] {
+        &self.after
+    }
+}
+
+// === impl Blocked ===
+
+impl Blocked {
+    /// When it is worth counting again, if the objects may have come back. Counting walks all services.
+    fn due(&self, services: usize) -> Option<Instant> {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        (services != self.services).then(|| self.since + PATIENCE)
+    }
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// An engine that has not begun.
+    pub fn new(parts: Parts) -> Self {
+        let changes = parts.client.changes_from_now();
+        let state = parts.client.state().borrow().clone();
+        Self {
+            changes,
+            state,
+            inventory: Inventory::new(parts.planner.clone()),
+            guard: Guard::new(&parts.sources.kinds, parts.allow_mass_deletion),
+            desk: Desk::default(),
+            live: Live::default(),
+            holds: Holds::default(),
+            round: None,
+            seen: Vec::new(),
+            carried: Vec::new(),
+            verdicts: VecDeque::new(),
+            problems: std::collections::HashMap::new(),
+            damaged: Vec::new(),
+            loaded: None,
+            swept: false,
+            blocked: None,
+            outdated: None,
+            pause: Pause::default(),
+            started: Instant::now(),
+            converged: false,
+            unmeasured: true,
+            parts,
+        }
+    }
+
+    /// Works until `stop` resolves, then lets the transaction in flight end.
+    ///
+    /// # Errors
+    /// When a source or the Northbound's client has ended by itself, which neither does.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let mut stop = std::pin::pin!(stop);
+        let mut events = Vec::with_capacity(EVENTS);
+        let mut flight: Option<Flight> = None;
+        loop {
+            if flight.is_none() {
+                flight = self.depart();
+            }
+            self.tell_some();
+            self.measure();
+            let wake = self.next_wake(flight.is_some());
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                landed = async { flight.as_mut()?.await.into() }, if flight.is_some() => {
+                    flight = None;
+                    if let Some(landed) = landed {
+                        self.landed(landed);
+                    }
+                }
+                count = self.parts.sources.events.recv_many(&mut events, EVENTS) => {
+                    anyhow::ensure!(count > 0, "the source has stopped");
+                    for event in events.drain(..) {
+                        self.take_in(event);
+                    }
+                }
+                event = self.changes.next() => {
+                    let event = event.ok_or_else(|| anyhow::anyhow!("the Northbound's client has stopped"))?;
+                    self.northbound_event(event);
+                    // What has come meanwhile is one look at the inventory more, not one planning more.
+                    while let Some(event) = self.changes.try_next() {
+                        self.northbound_event(event);
+                    }
+                }
+                receipt = self.parts.receipts.recv() => {
+                    if let Some(receipt) = receipt {
+                        self.receipt(&receipt);
+                    }
+                }
+                () = self.parts.authority.changed() => self.loaded = None,
+                request = self.parts.health.recv() => {
+                    if let Some(request) = request {
+                        // Whoever asked may have given up.
+                        let _ = request.send(self.health());
+                    }
+                }
+                () = sleep_until(wake) => {}
+            }
+        }
+        if let Some(flight) = flight {
+            match tokio::time::timeout(FAREWELL, flight).await {
+                Ok(landed) => self.landed(landed),
+                Err(_) => warn!(
+                    "stopping without knowing how the last transaction ended; the next start finds out"
+                ),
+            }
+        }
+        while !self.verdicts.is_empty() {
+            self.tell_some();
+        }
+        self.parts.status.close();
+        Ok(())
+    }
+
+    /// Plans and sends what there is to send, if anything may be sent now.
+    fn depart(&mut self) -> Option<Flight> {
+        let now = Instant::now();
+        if !self.state.is_synced() || self.pause.until.is_some_and(|until| now < until) {
+            return None;
+        }
+        let sessions = self.state.counters.sessions;
+        if self.outdated.is_some_and(|outdated| sessions <= outdated) {
+            return None;
+        }
+        self.outdated = None;
+        match self.parts.authority.standing(now) {
+            Standing::Standby => return None,
+            Standing::Claim => {
+                let claim = self.parts.authority.claim(&self.parts.client.read());
+                if let Some(transaction) = claim {
+                    return Some(self.send(transaction, Cargo::Claim));
+                }
+            }
+            Standing::Writes => {}
+        }
+        if !self.guard.is_complete() {
+            return None;
+        }
+        self.load();
+        for unit in self.holds.due(now) {
+            self.inventory.retry([&unit]);
+        }
+        loop {
+            if let Some(flight) = self.send_run(now) {
+                return Some(flight);
+            }
+            if !self.plan(now) {
+                break;
+            }
+        }
+        if self.live.due().is_some_and(|due| due <= now)
+            && Counters::read(&self.parts.client.read()).is_some()
+        {
+            let transaction = self.parts.authority.prove(vec![Live::raise()]);
+            return Some(self.send(transaction, Cargo::Raise));
+        }
+        if !self.converged && self.inventory.dirty() == 0 {
+            self.converged = true;
+            let services = self.inventory.services();
+            info!(services, elapsed = ?self.started.elapsed(), "the Northbound is what the objects mean");
+        }
+        None
+    }
+
+    /// The next transaction of the round, if it has one.
+    fn send_run(&mut self, now: Instant) -> Option<Flight> {
+        let round = self.round.as_mut()?;
+        let (groups, left_out) = round.next();
+        let mut list = operations(groups.iter().copied());
+        let (units, size) = (
+            groups.iter().map(|group| group.units.len()).sum::<usize>(),
+            list.len(),
+        );
+        let empty = groups.is_empty();
+        for group in left_out {
+            self.postpone(
+                group,
+                "DependencyRefused",
+                "rows it rests on were refused; see the objects it refers to",
+            );
+        }
+        if empty {
+            self.round = None;
+            return None;
+        }
+        let raises =
+            self.live.may_raise(now) && Counters::read(&self.parts.client.read()).is_some();
+        if raises {
+            list.push(Live::raise());
+        }
+        let metrics = &self.parts.metrics;
+        metrics.transaction_operations.observe(size as f64);
+        metrics.transaction_units.observe(units as f64);
+        debug!(units, operations = size, "writing");
+        let transaction = self.parts.authority.prove(list);
+        Some(self.send(transaction, Cargo::Rows { raises }))
+    }
+
+    fn send(&self, transaction: ovsdb::Transaction, cargo: Cargo) -> Flight {
+        let client = self.parts.client.clone();
+        Box::pin(async move {
+            let sent = Instant::now();
+            let result = client.transact(transaction).await.map(drop);
+            Landed {
+                cargo,
+                sent,
+                result,
+            }
+        })
+    }
+
+    /// Brings the inventory up to a replica that was synchronised anew, and removes what nobody asks for any more.
+    fn load(&mut self) {
+        let full_syncs = self.state.counters.full_syncs;
+        let fresh = self.loaded != Some(full_syncs);
+        let now = Instant::now();
+        let waits = self.blocked.as_ref().is_some_and(|blocked| {
+            blocked
+                .due(self.inventory.services())
+                .is_none_or(|due| now < due)
+        });
+        if !fresh && (self.swept || waits) {
+            return;
+        }
+        let database = self.parts.client.read();
+        if fresh {
+            self.inventory.load(&database);
+            self.loaded = Some(full_syncs);
+            self.damaged.clear();
+        }
+        if self.guard.is_unknown() {
+            self.swept = false;
+            return;
+        }
+        // What a running process holds in memory it has been told and has judged; only at the start is there nothing
+        // but the Northbound to compare with.
+        let census = self.inventory.census(&database);
+        if self.swept || self.guard.may_sweep(census.services, census.gone) {
+            self.inventory.sweep(&database);
+            self.swept = true;
+            self.blocked = None;
+        } else {
+            let message = format!(
+                "{} of the {} services in the Northbound have no object any more; nothing is deleted. If that is meant, \
+                 start with --allow-mass-deletion",
+                census.gone, census.services
+            );
+            if self
+                .blocked
+                .as_ref()
+                .is_none_or(|before| before.message != message)
+            {
+                error!(reason = "MassDeletion", "{message}");
+                self.parts.status.notice(yusur_planner::Event {
+                    severity: yusur_planner::Severity::Warning,
+                    reason: "MassDeletion",
+                    message: message.clone().into(),
+                });
+            }
+            let services = self.inventory.services();
+            self.blocked = Some(Blocked {
+                message,
+                services,
+                since: now,
+            });
+        }
+    }
+
+    /// Plans what is dirty. Whether there was anything.
+    fn plan(&mut self, now: Instant) -> bool {
+        let database = self.parts.client.read();
+        let mut units = self.inventory.take_dirty(&database, UNITS);
+        if units.is_empty() {
+            return false;
+        }
+        units.retain(|unit| !self.holds.holds(unit));
+        let started = Instant::now();
+        let plan = plan(&units, &self.inventory, &database);
+        drop(database);
+        self.inventory.planned(&plan);
+        self.parts
+            .metrics
+            .plan
+            .observe(started.elapsed().as_secs_f64());
+        self.verdicts.extend(plan.verdicts);
+        if self.inventory.dirty() == 0 {
+            self.carried.append(&mut self.seen);
+        }
+        if plan.groups.is_empty() {
+            self.damaged.clear();
+            self.carried.clear();
+            return true;
+        }
+        self.note_damage(&plan.groups, now);
+        self.round = Some(Round::new(
+            plan.groups,
+            Bounds {
+                operations: OPERATIONS,
+            },
+        ));
+        true
+    }
+
+    /// Hands some verdicts to the status desk; few at a time, so that they hold nothing up.
+    fn tell_some(&mut self) {
+        const SOME: usize = 64;
+        if self.verdicts.is_empty() {
+            return;
+        }
+        let now = Timestamp::now();
+        for verdict in self.verdicts.drain(..self.verdicts.len().min(SOME)) {
+            match self.desk.judge(&verdict, now) {
+                Ok(Decision::Unchanged) if verdict.record_first => {
+                    self.inventory.recorded(&verdict.unit)
+                }
+                Ok(Decision::Unchanged) => {}
+                Ok(Decision::Write(write)) => self.parts.status.push(*write),
+                Err(error) => {
+                    error!(unit = %verdict.unit, %error, "a status cannot be written as JSON")
+                }
+            }
+        }
+    }
+
+    /// When to look again although nothing happens.
+    fn next_wake(&self, flying: bool) -> Option<Instant> {
+        if !self.verdicts.is_empty() {
+            return Some(Instant::now());
+        }
+        if flying {
+            return None;
+        }
+        [
+            self.pause.until,
+            self.holds.next(),
+            self.live.due(),
+            self.parts.authority.due(),
+            self.blocked
+                .as_ref()
+                .and_then(|blocked| blocked.due(self.inventory.services())),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// A status has been written, or could not be.
+    fn receipt(&mut self, receipt: &Receipt) {
+        let write = &receipt.write;
+        match &receipt.end {
+            Finished::Written if write.record => {
+                if let Some(unit) = unit_of(&write.object) {
+                    self.inventory.recorded(&unit);
+                }
+            }
+            Finished::Written => {}
+            Finished::Gone => {
+                debug!(object = %write.object, "gone before its status could be written");
+            }
+            Finished::Refused(reason) => {
+                error!(object = %write.object, reason, "the status was refused")
+            }
+        }
+    }
+
+    /// How the engine is.
+    fn health(&mut self) -> Health {
+        let northbound = if self.state.is_synced() {
+            Ok(())
+        } else {
+            Err(self.state.to_string())
+        };
+        let mut unlisted: Vec<&str> = self.guard.unlisted().map(Kind::as_str).collect();
+        unlisted.sort_unstable();
+        let sources = if unlisted.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("waiting for {}", unlisted.join(", ")))
+        };
+        let standby = self.parts.authority.standing(Instant::now()) == Standing::Standby;
+        // A standby is ready to take over; it need not have written anything.
+        let written = if self.converged || (standby && self.state.is_synced()) {
+            Ok(())
+        } else {
+            Err("the first plan is not written yet".to_owned())
+        };
+        let check = |name, state| Check { name, state };
+        Health {
+            checks: vec![
+                check("northbound", northbound),
+                check("sources", sources),
+                check("written", written),
+            ],
+        }
+    }
+
+    /// Gauges; cheap enough for every turn.
+    fn measure(&mut self) {
+        let metrics = &self.parts.metrics;
+        metrics.queued_units.set(self.inventory.dirty() as i64);
+        let database = DatabaseLabel {
+            database: "OVN_Northbound",
+        };
+        metrics
+            .connected
+            .get_or_create(&database)
+            .set(i64::from(self.state.is_synced()));
+        let writes = self.parts.authority.standing(Instant::now()) == Standing::Writes;
+        metrics.leader.set(i64::from(writes));
+        metrics
+            .epoch
+            .set(i64::try_from(self.parts.authority.epoch()).unwrap_or(i64::MAX));
+        if std::mem::take(&mut self.unmeasured) {
+            self.measure_counts();
+        }
+    }
+
+    /// Gauges that are worth the trouble only when something changed.
+    fn measure_counts(&self) {
+        let metrics = &self.parts.metrics;
+        let database = self.parts.client.read();
+        for table in nb::TABLES {
+            let label = TableLabel { table: table.name };
+            metrics
+                .replica_rows
+                .get_or_create(&label)
+                .set(database.len(table.name) as i64);
+        }
+        for (kind, count) in self.guard.counts() {
+            metrics
+                .objects
+                .get_or_create(&KindLabel {
+                    kind: kind.as_str(),
+                })
+                .set(count as i64);
+        }
+        for (cause, reason) in [(Cause::Refused, "refused"), (Cause::Undone, "undone")] {
+            metrics
+                .held_units
+                .get_or_create(&ReasonLabel { reason })
+                .set(self.holds.count(cause) as i64);
+        }
+        metrics
+            .mass_deletion_blocked
+            .set(self.guard.kept() as i64 + i64::from(self.blocked.is_some()));
+        metrics
+            .sources_synced
+            .set(i64::from(self.guard.is_complete()));
+    }
+}
+
+/// The unit that stands for an object; `None` for kinds that have none.
+fn unit_of(object: &yusur_planner::ObjectRef) -> Option<Unit> {
+    let name = object.name.clone();
+    match object.kind {
+        Kind::Vpc => Some(Unit::Vpc(name.name)),
+        Kind::Subnet => Some(Unit::Subnet(name.name)),
+        Kind::VNic => Some(Unit::VNic(name)),
+        Kind::Pod => Some(Unit::Pod(name)),
+        Kind::YusurService => Some(Unit::Service(name)),
+        _ => None,
+    }
+}
+
+/// Pending for ever without a moment.
+async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}

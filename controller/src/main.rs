@@ -1,0 +1,25 @@
+//! The controller's binary: reads the command line, sets up the log, and runs [`yusur_controller::run`] until told to
+//! stop.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing::error;
+use yusur_controller::cli::Cli;
+use yusur_controller::{run, telemetry};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = telemetry::init(&cli.operation.log_level, cli.operation.log_format) {
+        // There is no log to tell it to.
+        eprintln!("yusur-controller: {error:#}");
+        return ExitCode::from(2);
+    }
+    match run::blocking(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

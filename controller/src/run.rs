@@ -1,0 +1,193 @@
+//! Puts the parts together and runs them until the process is told to stop.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use ovsdb::{Client, Remote, TlsOptions};
+use prometheus_client::registry::Registry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::cli::{self, Cli};
+use crate::engine::{self, Authority, Engine, Parts};
+use crate::http::{HealthProbe, Server};
+use crate::metrics::Metrics;
+use crate::source::manifests::{self, Manifests, Records};
+use crate::southbound;
+use crate::status::{StatusQueue, directory};
+
+/// How long what is still to be written about status may take when the process is told to stop.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM or SIGINT, on a runtime of its own.
+///
+/// # Errors
+/// When the flags cannot be carried out, or a part fails for good.
+pub fn blocking(cli: Cli) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // The engine, the Northbound's session and the source; more threads would only wait for one another.
+        .worker_threads(2)
+        .thread_name("yusur")
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    let result = runtime.block_on(async {
+        let stop = stop_signal()?;
+        run(cli, stop).await
+    });
+    // What still runs is waiting for something that nobody needs any more.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// Runs until `stop` becomes true.
+///
+/// # Errors
+/// As [`blocking`].
+pub async fn run(cli: Cli, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let (probe, health) = HealthProbe::new();
+    let server = Server::bind(cli.operation.metrics_address, Arc::new(registry), probe).await?;
+    let owner = cli.install.owner.clone();
+    info!(version = env!("CARGO_PKG_VERSION"), owner, "starting");
+
+    let builder = connect("OVN_Northbound", "--nb-address", cli.northbound.remote())?;
+    let client = engine::northbound(builder, &owner)
+        .start()
+        .context("the Northbound")?;
+    let southbound = match cli.southbound.remote() {
+        Some(remote) => {
+            let builder = connect("OVN_Southbound", "--sb-address", remote)?;
+            let client = southbound::tables(builder)
+                .start()
+                .context("the Southbound")?;
+            tokio::spawn(southbound::run(client.clone(), metrics.clone()));
+            Some(client)
+        }
+        None => None,
+    };
+    let (status, receipts) = StatusQueue::new();
+    let mut tasks = tokio::task::JoinSet::new();
+
+    let Some(directory) = cli.source.manifests.clone() else {
+        bail!("no source of objects: give --manifests DIR");
+    };
+    let kept = cli
+        .source
+        .manifests_status
+        .clone()
+        .unwrap_or_else(|| directory.join(manifests::STATUS_DIRECTORY));
+    let records = Records::open(&kept).with_context(|| {
+        format!(
+            "{} cannot be written; name another by --manifests-status",
+            kept.display()
+        )
+    })?;
+    let options = manifests::Options {
+        directory,
+        rescan: Duration::from_secs(cli.source.manifests_rescan),
+    };
+    let (source, sources) = Manifests::start(options, records.clone())?;
+    tasks.spawn(directory::run(status.clone(), records, metrics.clone()));
+
+    let mut planner = yusur_planner::Config::new(owner.as_str());
+    planner.zone = cli.install.cluster_domain.as_str().into();
+    let engine = Engine::new(Parts {
+        authority: Authority::lock(&client, &owner),
+        client: client.clone(),
+        sources,
+        status: status.clone(),
+        receipts,
+        health,
+        metrics,
+        planner,
+        allow_mass_deletion: cli.source.allow_mass_deletion,
+    });
+    let served = tokio::spawn(server.serve(stopped(stop.clone())));
+    let result = engine.run(stopped(stop)).await;
+    drop(source);
+    status.close();
+    if tokio::time::timeout(FAREWELL, tasks.join_all())
+        .await
+        .is_err()
+    {
+        warn!(
+            "stopping with {} status writes undone; the next start makes up for them",
+            status.len()
+        );
+    }
+    client.close().await;
+    if let Some(southbound) = southbound {
+        southbound.close().await;
+    }
+    // Its only errors are those of a socket that is going away.
+    served.abort();
+    info!("stopped");
+    result
+}
+
+/// A client's builder for one of the databases.
+fn connect(
+    database: &'static str,
+    flag: &str,
+    remote: cli::Remote<'_>,
+) -> anyhow::Result<ovsdb::Builder> {
+    let remotes =
+        Remote::parse_list(&remote.addresses.join(",")).with_context(|| flag.to_owned())?;
+    let mut builder = Client::builder(database).remotes(remotes.iter().cloned());
+    match remote.ca_cert {
+        Some(ca) => {
+            let (certificate, private_key) = remote.identity.unzip();
+            builder = builder.tls(TlsOptions {
+                ca_certificate: ca.to_owned(),
+                certificate: certificate.map(ToOwned::to_owned),
+                private_key: private_key.map(ToOwned::to_owned),
+                verify_name: false,
+            });
+        }
+        None if remotes.iter().any(Remote::is_tls) => {
+            let prefix = flag.trim_end_matches("address");
+            bail!("{flag} names an ssl: remote; say by {prefix}ca-cert whom to trust");
+        }
+        None => {}
+    }
+    Ok(builder)
+}
+
+/// Becomes true at SIGTERM or SIGINT. A second one ends the process at once.
+fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        let signal = heard(&mut terminate, &mut interrupt).await;
+        info!(signal, "stopping; once more to stop at once");
+        sender.send_replace(true);
+        // A supervisor may signal both the process and its group: that is one wish, not two.
+        let first = Instant::now();
+        let mut second = heard(&mut terminate, &mut interrupt).await;
+        while first.elapsed() < Duration::from_secs(1) {
+            second = heard(&mut terminate, &mut interrupt).await;
+        }
+        warn!(signal = second, "stopping at once");
+        std::process::exit(1);
+    });
+    Ok(receiver)
+}
+
+/// The next signal's name.
+async fn heard(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// Resolves once `stop` is true, or its sender is gone.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // Without a sender nobody can ask any more.
+    let _ = stop.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,130 @@
+//! One object as a watch brings it, decoded in place: kube's watcher is handed its metadata, the engine its change.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+
+use kube::api::ObjectMeta;
+use kube::core::DynamicResourceScope;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use yusur_planner::{Change, ObjectName, ObjectRef};
+
+use super::kinds::{Resource, Watch};
+use crate::source::manifests::namespaced;
+use crate::source::shape::Metadata;
+
+/// An object of the kind `W`.
+pub(super) struct Watched<W> {
+    /// Resource version only: what kube's watcher reads.
+    metadata: ObjectMeta,
+    /// Which object it is.
+    pub(super) object: ObjectRef,
+    /// The object, or what of it cannot be decoded. Boxed, as it passes through several hands.
+    pub(super) change: Result<Box<Change>, String>,
+    kind: PhantomData<fn() -> W>,
+}
+
+/// What even an object that cannot be decoded has.
+#[derive(Deserialize)]
+struct Bare {
+    metadata: Metadata,
+}
+
+// === impl Watched ===
+
+impl<'de, W: Watch> Deserialize<'de> for Watched<W> {
+    /// Fails only for what has no metadata; everything else that is wrong is in `change`, so that one object which
+    /// cannot be decoded does not break the watch of all others.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&'de RawValue>::deserialize(deserializer)?.get();
+        let mut json = serde_json::Deserializer::from_str(text);
+        match serde_path_to_error::deserialize::<_, W::Shape>(&mut json) {
+            Ok(shape) => {
+                let metadata = W::metadata(&shape);
+                let (object, version) =
+                    (reference::<W>(metadata), metadata.resource_version.clone());
+                Ok(Self::new(object, version, Ok(Box::new(W::change(shape)))))
+            }
+            Err(error) => {
+                let bare: Bare = serde_json::from_str(text).map_err(serde::de::Error::custom)?;
+                let mend = format!("{}: {}", error.path(), error.inner());
+                let object = reference::<W>(&bare.metadata);
+                Ok(Self::new(object, bare.metadata.resource_version, Err(mend)))
+            }
+        }
+    }
+}
+
+fn reference<W: Watch>(metadata: &Metadata) -> ObjectRef {
+    let name = metadata.name.as_deref().unwrap_or_default();
+    let name = if namespaced(W::KIND) {
+        ObjectName::new(metadata.namespace.as_deref().unwrap_or_default(), name)
+    } else {
+        ObjectName::cluster(name)
+    };
+    ObjectRef {
+        kind: W::KIND,
+        name,
+    }
+}
+
+impl<W> Watched<W> {
+    fn new(
+        object: ObjectRef,
+        resource_version: Option<String>,
+        change: Result<Box<Change>, String>,
+    ) -> Self {
+        let metadata = ObjectMeta {
+            resource_version,
+            ..ObjectMeta::default()
+        };
+        Self {
+            metadata,
+            object,
+            change,
+            kind: PhantomData,
+        }
+    }
+}
+
+// By hand, since deriving would ask the same of the marker `W`.
+impl<W> Clone for Watched<W> {
+    fn clone(&self) -> Self {
+        Self {
+            metadata: self.metadata.clone(),
+            object: self.object.clone(),
+            change: self.change.clone(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<W> std::fmt::Debug for Watched<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Watched").field(&self.object).finish()
+    }
+}
+
+impl<W: Watch> kube::Resource for Watched<W> {
+    type DynamicType = ();
+    type Scope = DynamicResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        W::KIND.as_str().into()
+    }
+    fn group((): &()) -> Cow<'_, str> {
+        Resource::of(W::KIND).group.into()
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        Resource::of(W::KIND).version.into()
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        Resource::of(W::KIND).plural.into()
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}

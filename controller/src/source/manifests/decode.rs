@@ -1,0 +1,351 @@
+//! One document of a manifest, turned into a [`Change`] of the planner, strictly: a field nobody knows is a mistake to
+//! be told, as `kubectl apply` would.
+
+use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use yusur_planner::{Change, Kind, Object, ObjectName, ObjectRef};
+
+use super::records::Records;
+use crate::source::shape::{self, Custom};
+
+/// The group and version of our kinds.
+pub(super) const API_VERSION: &str = "yusur.io/v1alpha1";
+
+/// What a document is.
+#[derive(Debug)]
+pub(super) enum Document {
+    /// An object of a kind we read.
+    Ours {
+        /// Which.
+        object: ObjectRef,
+        /// A hash of all that was written about it.
+        fingerprint: u64,
+        /// It, or why it cannot be used; `None` where it is as it was. Boxed: a service is large.
+        change: Result<Option<Box<Change>>, String>,
+    },
+    /// An object of a kind that is not for us; its kind and apiVersion.
+    Foreign(String),
+    /// Something that cannot be told apart from a mistake, and why.
+    Nameless(String),
+}
+
+/// Reads one document. `records` remembers what an API server would: uid, generation, time of creation, status;
+/// `known` tells whether an object with this fingerprint was read before, so that it need not be looked into again.
+pub(super) fn document(
+    mut value: Value,
+    records: &Records,
+    known: impl Fn(&ObjectRef, u64) -> bool,
+) -> Document {
+    let Some(root) = value.as_object() else {
+        return Document::Nameless(
+            "a document is no object: it needs apiVersion, kind, metadata and spec".into(),
+        );
+    };
+    let text = |key: &str| root.get(key).and_then(Value::as_str);
+    let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else {
+        return Document::Nameless("a document has no apiVersion or no kind".into());
+    };
+    let kind = match kind_of(api_version, kind) {
+        Ok(Some(kind)) => kind,
+        Ok(None) => return Document::Foreign(format!("{api_version} {kind}")),
+        Err(mend) => return Document::Nameless(mend),
+    };
+    let object = match identity(kind, &value) {
+        Ok(object) => object,
+        Err(mend) => return Document::Nameless(mend),
+    };
+    let fingerprint = hash(&value);
+    if known(&object, fingerprint) {
+        return Document::Ours {
+            object,
+            fingerprint,
+            change: Ok(None),
+        };
+    }
+    if custom(kind) {
+        records.complete(&object, &mut value);
+    } else if namespaced(kind) {
+        value["metadata"]["namespace"] = Value::from(&*object.name.namespace);
+    }
+    Document::Ours {
+        object,
+        fingerprint,
+        change: change(kind, value).map(|change| Some(Box::new(change))),
+    }
+}
+
+/// The kind, if we read it; an error where it is one of ours in a version there is not.
+fn kind_of(api_version: &str, kind: &str) -> Result<Option<Kind>, String> {
+    let found = match (api_version, kind) {
+        ("v1", "Pod") => Kind::Pod,
+        ("v1", "Node") => Kind::Node,
+        ("v1", "Namespace") => Kind::Namespace,
+        ("kubevirt.io/v1", "VirtualMachineInstance") => Kind::VirtualMachineInstance,
+        (API_VERSION, _) => {
+            let ours = [
+                Kind::Vpc,
+                Kind::Subnet,
+                Kind::VNic,
+                Kind::EipGateway,
+                Kind::Eip,
+                Kind::YusurService,
+                Kind::NetworkProbe,
+            ];
+            let Some(kind) = ours.into_iter().find(|ours| ours.as_str() == kind) else {
+                let names = ours.map(Kind::as_str).join(", ");
+                return Err(format!("{API_VERSION} has no kind {kind}; it has {names}"));
+            };
+            kind
+        }
+        _ if api_version.starts_with("yusur.io/") => {
+            return Err(format!(
+                "{kind} is given as {api_version}; write {API_VERSION}"
+            ));
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(found))
+}
+
+/// Whether the kind is one of yusur.io's.
+pub(crate) fn custom(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::Pod | Kind::Node | Kind::Namespace | Kind::VirtualMachineInstance
+    )
+}
+
+/// Whether objects of the kind live in a namespace.
+pub(crate) fn namespaced(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::Vpc | Kind::Subnet | Kind::EipGateway | Kind::Node | Kind::Namespace
+    )
+}
+
+/// Kind, namespace and name. They become names of files and rows, so they have to be what Kubernetes accepts.
+fn identity(kind: Kind, value: &Value) -> Result<ObjectRef, String> {
+    let metadata = &value["metadata"];
+    let Some(name) = metadata["name"].as_str() else {
+        let mend = if metadata["generateName"].is_string() {
+            "has generateName, which only an API server can fill in; give it a name"
+        } else {
+            "has no metadata.name"
+        };
+        return Err(format!("a {kind} {mend}"));
+    };
+    if !is_subdomain(name) {
+        return Err(format!(
+            "{kind} {name:?}: a name is lower-case letters, digits, '-' and '.', at most 253, and starts and ends with a letter or digit"
+        ));
+    }
+    let namespace = match (namespaced(kind), &metadata["namespace"]) {
+        (_, Value::Null) => "default",
+        (_, Value::String(text)) if text.is_empty() => "default",
+        (true, Value::String(text))
+            if is_subdomain(text) && text.len() <= 63 && !text.contains('.') =>
+        {
+            text
+        }
+        (true, other) => return Err(format!("{kind} {name}: {other} is no namespace")),
+        (false, _) => {
+            return Err(format!(
+                "{kind} {name} belongs to the cluster; take its metadata.namespace out"
+            ));
+        }
+    };
+    let name = if namespaced(kind) {
+        ObjectName::new(namespace, name)
+    } else {
+        ObjectName::cluster(name)
+    };
+    Ok(ObjectRef { kind, name })
+}
+
+/// RFC 1123 as Kubernetes reads it: `IsDNS1123Subdomain`.
+fn is_subdomain(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.len() <= 253
+        && text.split('.').all(|label| {
+            let bytes = label.as_bytes();
+            bytes.first().copied().is_some_and(inner)
+                && bytes.last().copied().is_some_and(inner)
+                && bytes.iter().all(|&byte| inner(byte) || byte == b'-')
+        })
+}
+
+/// The typed object.
+fn change(kind: Kind, value: Value) -> Result<Change, String> {
+    Ok(match kind {
+        Kind::Vpc => Change::Vpc(strict(value)?),
+        Kind::Subnet => Change::Subnet(strict(value)?),
+        Kind::VNic => Change::VNic(strict(value)?),
+        Kind::EipGateway => Change::EipGateway(strict(value)?),
+        Kind::Eip => Change::Eip(strict(value)?),
+        Kind::YusurService => Change::YusurService(strict(value)?),
+        Kind::NetworkProbe => Change::NetworkProbe(strict(value)?),
+        Kind::Pod => Change::Pod(typed::<shape::Pod>(value)?.into()),
+        Kind::Node => Change::Node(typed::<shape::Node>(value)?.into()),
+        Kind::Namespace => Change::Namespace(typed::<shape::Namespace>(value)?.metadata.into()),
+        Kind::VirtualMachineInstance => {
+            Change::VirtualMachineInstance(typed::<shape::VirtualMachineInstance>(value)?.into())
+        }
+    })
+}
+
+/// A value as `T`; the error names the field.
+fn typed<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| format!("{}: {}", error.path(), error.inner()))
+}
+
+/// One of our kinds: also refuses fields of `spec` that do not exist.
+fn strict<Spec: DeserializeOwned, Status: DeserializeOwned>(
+    value: Value,
+) -> Result<Object<Spec, Status>, String> {
+    let mut unknown = Vec::new();
+    let mut note = |path: serde_ignored::Path<'_>| {
+        let path = path.to_string();
+        if path.starts_with("spec.") {
+            unknown.push(path);
+        }
+    };
+    let object: Result<Custom<Spec, Status>, _> =
+        serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut note));
+    let mut wrong = match &object {
+        Ok(_) => String::new(),
+        Err(error) => format!("{}: {}", error.path(), error.inner()),
+    };
+    if !unknown.is_empty() {
+        // Often the same mistake: a field that is missing under one name is there under another.
+        wrong.push_str(if wrong.is_empty() {
+            "no such field:"
+        } else {
+            "; no such field:"
+        });
+    }
+    for path in unknown {
+        // Writing to a String cannot fail.
+        let _ = write!(wrong, " {}", path.replace(".?", ""));
+    }
+    match object {
+        Ok(object) if wrong.is_empty() => Ok(object.into()),
+        _ => Err(wrong),
+    }
+}
+
+/// Equal values have equal hashes within one run of the process, which is as long as they are kept.
+fn hash(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(value: Value) -> Document {
+        let directory = tempfile::tempdir().unwrap();
+        document(value, &Records::open(directory.path()).unwrap(), |_, _| {
+            false
+        })
+    }
+
+    fn refusal(value: Value) -> String {
+        match read(value) {
+            Document::Nameless(mend) => mend,
+            Document::Ours {
+                change: Err(mend), ..
+            } => mend,
+            other => panic!("accepted: {other:?}"),
+        }
+    }
+
+    fn vpc(spec: Value) -> Value {
+        json!({"apiVersion": API_VERSION, "kind": "Vpc", "metadata": {"name": "red"}, "spec": spec})
+    }
+
+    #[test]
+    fn a_manifest_becomes_a_change() {
+        let Document::Ours { object, change, .. } = read(vpc(json!({}))) else {
+            panic!("not ours")
+        };
+        assert_eq!(object.to_string(), "Vpc red");
+        let Change::Vpc(vpc) = *change.unwrap().unwrap() else {
+            panic!("no Vpc")
+        };
+        assert_eq!((vpc.meta.generation, vpc.meta.uid.len()), (1, 36));
+        assert!(vpc.meta.created > 1_700_000_000);
+    }
+
+    #[test]
+    fn a_pod_without_a_namespace_is_in_default() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}});
+        let Document::Ours { object, change, .. } = read(pod) else {
+            panic!("not ours")
+        };
+        assert_eq!(object.to_string(), "Pod default/a");
+        assert_eq!(change.unwrap().unwrap().object(), object);
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_mend() {
+        for (value, words) in [
+            (json!([1]), "no object"),
+            (json!({"kind": "Vpc"}), "no apiVersion"),
+            (
+                json!({"apiVersion": "yusur.io/v2", "kind": "Vpc"}),
+                "write yusur.io/v1alpha1",
+            ),
+            (
+                json!({"apiVersion": API_VERSION, "kind": "Service"}),
+                "has no kind Service",
+            ),
+            (
+                json!({"apiVersion": API_VERSION, "kind": "Vpc"}),
+                "no metadata.name",
+            ),
+            (
+                json!({"apiVersion": API_VERSION, "kind": "Vpc", "metadata": {"generateName": "x-"}}),
+                "give it a name",
+            ),
+            (
+                json!({"apiVersion": API_VERSION, "kind": "Vpc", "metadata": {"name": "../x"}}),
+                "lower-case",
+            ),
+            (
+                json!({"apiVersion": API_VERSION, "kind": "Vpc", "metadata": {"name": "a", "namespace": "b"}}),
+                "take its",
+            ),
+            (
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "../b"}}),
+                "no namespace",
+            ),
+            (
+                json!({"apiVersion": API_VERSION, "kind": "Vpc", "metadata": {"name": "a"}}),
+                "spec",
+            ),
+            (
+                vpc(json!({"serviceCIDR": "10.0.0.0/8"})),
+                "no such field: spec.serviceCIDR",
+            ),
+            (vpc(json!({"nodeAccess": "maybe"})), "spec.nodeAccess"),
+        ] {
+            let mend = refusal(value.clone());
+            assert!(mend.contains(words), "{value}: {mend}");
+        }
+    }
+
+    #[test]
+    fn other_kinds_are_left_alone() {
+        assert!(matches!(
+            read(json!({"apiVersion": "apps/v1", "kind": "Deployment"})),
+            Document::Foreign(_)
+        ));
+    }
+}

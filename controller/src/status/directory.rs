@@ -1,0 +1,85 @@
+//! The status writer of `--manifests`: a file an object, and a line in the log when a condition changes.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+use yusur_planner::Severity;
+
+use super::{Finished, StatusQueue, StatusWrite};
+use crate::metrics::{Metrics, Outcome};
+use crate::source::manifests::Records;
+
+/// How many files are written in one go; a newer status for one of the rest then replaces it before it is written.
+const BATCH: usize = 256;
+
+/// How long to wait before a file that could not be written (a full disk) is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Writes what arrives in `queue` until it is closed and empty.
+pub async fn run(queue: StatusQueue, records: Records, metrics: Metrics) {
+    while let Some(batch) = queue.take(BATCH).await {
+        let files = records.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            for (object, uid) in &batch.gone {
+                files.forget(object, Some(uid));
+            }
+            let write = |write: StatusWrite| {
+                let result = put(&files, &write);
+                (write, result)
+            };
+            batch.writes.into_iter().map(write).collect::<Vec<_>>()
+        });
+        for notice in &batch.notices {
+            warn!(reason = notice.reason, "{}", notice.message);
+        }
+        // The closure does not panic, and the runtime waits for it.
+        let Ok(written) = written.await else { return };
+        let mut failed = Vec::new();
+        for (write, result) in written {
+            match result {
+                Ok(end) => {
+                    metrics.status_written(Outcome::Ok);
+                    announce(&write);
+                    queue.finish(write, end);
+                }
+                Err(error) => {
+                    metrics.status_written(Outcome::Failed);
+                    warn!(object = %write.object, %error, "the status cannot be written; trying again");
+                    failed.push(write);
+                }
+            }
+        }
+        if !failed.is_empty() {
+            tokio::time::sleep(PAUSE).await;
+            for write in failed
+                .into_iter()
+                .filter(|write| !queue.superseded(&write.object))
+            {
+                queue.push(write);
+            }
+        }
+    }
+}
+
+fn put(records: &Records, write: &StatusWrite) -> std::io::Result<Finished> {
+    let Some(status) = &write.status else {
+        return Ok(Finished::Written);
+    };
+    let there = records.write(&write.object, &write.uid, status.to_value())?;
+    Ok(if there {
+        Finished::Written
+    } else {
+        Finished::Gone
+    })
+}
+
+/// What Events are to `kubectl get events`, these lines are to whoever runs the controller by hand.
+fn announce(write: &StatusWrite) {
+    let object = &write.object;
+    for event in &write.events {
+        match event.severity {
+            Severity::Normal => info!(%object, reason = event.reason, "{}", event.message),
+            Severity::Warning => warn!(%object, reason = event.reason, "{}", event.message),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Status and Events.
+
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use yusur_controller::metrics::Metrics;
+use yusur_controller::status::{Finished, Receipt, StatusQueue, StatusWrite, kubernetes};
+use yusur_planner::{Event, Kind, ObjectName, ObjectRef, Severity};
+
+use super::support::{Cluster, PATIENCE, eventually, items, vpc};
+
+const PATH: &str = "/apis/yusur.io/v1alpha1/vpcs/red";
+
+fn write(uid: &str, status: serde_json::Value) -> StatusWrite {
+    StatusWrite {
+        object: ObjectRef {
+            kind: Kind::Vpc,
+            name: ObjectName::cluster("red"),
+        },
+        uid: uid.to_owned(),
+        status: Some(status.into()),
+        events: Vec::new(),
+        record: false,
+    }
+}
+
+async fn finished(receipts: &mut tokio::sync::mpsc::UnboundedReceiver<Receipt>) -> Finished {
+    tokio::time::timeout(PATIENCE, receipts.recv())
+        .await
+        .expect("it ends")
+        .expect("the queue goes on")
+        .end
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_is_what_was_written_last_and_events_tell_of_it() {
+    let cluster = Cluster::start(true).await;
+    cluster.admin.apply(&vpc("red", "{}")).expect("a Vpc");
+    let red = cluster
+        .admin
+        .get(PATH)
+        .expect("an answer")
+        .expect("the Vpc");
+    let uid = red["metadata"]["uid"].as_str().expect("a uid");
+    let (queue, mut receipts) = StatusQueue::new();
+    let metrics = Metrics::register(&mut Registry::default());
+    let writer = tokio::spawn(kubernetes::run(
+        cluster.client.clone(),
+        queue.clone(),
+        "replica-1".into(),
+        metrics,
+    ));
+
+    let condition = json!({"type": "Ready", "status": "True", "reason": "Ready", "message": "It is.",
+        "lastTransitionTime": "2026-01-02T03:04:05Z", "observedGeneration": 1});
+    let event = |message: String| Event {
+        severity: Severity::Warning,
+        reason: "VIPConflict",
+        message: message.into(),
+    };
+    queue.push(StatusWrite {
+        events: vec![
+            event("The address is taken.".into()),
+            event("ä".repeat(2000)),
+        ],
+        ..write(
+            uid,
+            json!({"logicalRouter": "r1", "observedGeneration": 1, "conditions": [condition]}),
+        )
+    });
+    assert_eq!(finished(&mut receipts).await, Finished::Written);
+    let status = cluster
+        .admin
+        .get(PATH)
+        .expect("an answer")
+        .expect("the Vpc")["status"]
+        .clone();
+    assert_eq!(
+        status,
+        json!({"logicalRouter": "r1", "observedGeneration": 1, "conditions": [condition]})
+    );
+    let events = cluster
+        .admin
+        .get("/apis/events.k8s.io/v1/namespaces/default/events")
+        .expect("an answer");
+    let events = items(&events.expect("a list"));
+    assert_eq!(events.len(), 2, "{events:?}");
+    for event in &events {
+        assert_eq!(
+            (&event["reason"], &event["type"]),
+            (&json!("VIPConflict"), &json!("Warning"))
+        );
+        assert_eq!(event["regarding"]["uid"], uid);
+    }
+    assert!(
+        events
+            .iter()
+            .any(|event| event["note"] == "The address is taken.")
+    );
+
+    // The same again is counted, not told again.
+    queue.push(StatusWrite {
+        status: None,
+        events: vec![event("ä".repeat(2000))],
+        ..write(uid, json!({}))
+    });
+    assert_eq!(finished(&mut receipts).await, Finished::Written);
+    let events = cluster
+        .admin
+        .get("/apis/events.k8s.io/v1/namespaces/default/events")
+        .expect("an answer");
+    let events = items(&events.expect("a list"));
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert!(events.iter().any(|event| event["series"]["count"] == 2));
+
+    // What is no longer said goes.
+    queue.push(write(uid, json!({"observedGeneration": 2})));
+    assert_eq!(finished(&mut receipts).await, Finished::Written);
+    let status = cluster
+        .admin
+        .get(PATH)
+        .expect("an answer")
+        .expect("the Vpc")["status"]
+        .clone();
+    assert_eq!(status, json!({"observedGeneration": 2}));
+
+    // Another object of the name, no object at all, and what the schema forbids.
+    queue.push(write(
+        "4d5d5b0c-0000-4000-8000-000000000000",
+        json!({"observedGeneration": 3}),
+    ));
+    assert_eq!(finished(&mut receipts).await, Finished::Gone);
+    let mut nowhere = write(uid, json!({}));
+    nowhere.object.name = ObjectName::cluster("nowhere");
+    queue.push(nowhere);
+    assert_eq!(finished(&mut receipts).await, Finished::Gone);
+    queue.push(write(uid, json!({"logicalRouter": 7})));
+    let refused = finished(&mut receipts).await;
+    assert!(
+        matches!(&refused, Finished::Refused(words) if words.contains("logicalRouter")),
+        "{refused:?}"
+    );
+
+    // The API server is away: the write waits for it, and the newest wins.
+    cluster.kubernetes.kill_api_server().expect("killed");
+    queue.push(write(uid, json!({"observedGeneration": 4})));
+    eventually("the write is on its way", || queue.is_empty().then_some(())).await;
+    queue.push(write(uid, json!({"observedGeneration": 5})));
+    cluster
+        .kubernetes
+        .start_api_server()
+        .expect("started again");
+    assert_eq!(finished(&mut receipts).await, Finished::Written);
+    let status = cluster
+        .admin
+        .get(PATH)
+        .expect("an answer")
+        .expect("the Vpc")["status"]
+        .clone();
+    assert_eq!(status, json!({"observedGeneration": 5}));
+
+    queue.close();
+    writer.await.expect("it ends with the queue");
+}

@@ -1,0 +1,214 @@
+//! The replica's content: tables, their rows by UUID and by declared indexes. Reading it is reading memory.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use uuid::Uuid;
+
+use crate::atom::{Atom, Name};
+use crate::batch::{Batch, RowChange};
+use crate::index::{Index, IndexState};
+use crate::row::Row;
+use crate::table::{RowError, Table};
+
+/// A copy of a part of a database.
+#[derive(Debug, Default)]
+pub struct Database {
+    tables: HashMap<Name, TableContent>,
+}
+
+/// The rows of one table.
+#[derive(Debug, Default)]
+pub(crate) struct TableContent {
+    pub(crate) rows: HashMap<Uuid, Arc<Row>>,
+    pub(crate) indexes: Vec<IndexState>,
+    /// What the rows hold, kept up to date so that asking for it costs nothing.
+    row_bytes: usize,
+}
+
+impl Database {
+    /// A database without rows.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Declares an index on a table: from now on [`Database::find`] answers for it. One declared again under the same
+    /// name replaces the first. Costs a walk over the rows that are there already.
+    pub fn declare_index(&mut self, table: impl Into<Name>, index: Index) {
+        let content = self.tables.entry(table.into()).or_default();
+        content
+            .indexes
+            .retain(|state| state.index.name != index.name);
+        let mut state = IndexState::new(index);
+        for (uuid, row) in &content.rows {
+            state.change(*uuid, None, Some(row));
+        }
+        content.indexes.push(state);
+    }
+
+    /// The tables that have rows or indexes, in no order.
+    pub fn tables(&self) -> impl Iterator<Item = &Name> {
+        self.tables.keys()
+    }
+
+    /// The number of rows of a table.
+    pub fn len(&self, table: &str) -> usize {
+        self.tables
+            .get(table)
+            .map_or(0, |content| content.rows.len())
+    }
+
+    /// True without any row in any table.
+    pub fn is_empty(&self) -> bool {
+        self.tables.values().all(|content| content.rows.is_empty())
+    }
+
+    /// The row `uuid` of a table.
+    pub fn row(&self, table: &str, uuid: Uuid) -> Option<&Arc<Row>> {
+        self.tables.get(table)?.rows.get(&uuid)
+    }
+
+    /// The rows of a table, in no order.
+    pub fn rows(&self, table: &str) -> impl Iterator<Item = (Uuid, &Arc<Row>)> {
+        let rows = self.tables.get(table).map(|content| content.rows.iter());
+        rows.into_iter().flatten().map(|(uuid, row)| (*uuid, row))
+    }
+
+    /// The rows that have `key` in the index called `index`, sorted by UUID; none if there is no such index.
+    pub fn find(
+        &self,
+        table: &str,
+        index: &str,
+        key: &Atom,
+    ) -> impl Iterator<Item = (Uuid, &Arc<Row>)> {
+        let content = self.tables.get(table);
+        let found = content
+            .and_then(|content| content.index(index))
+            .map(|state| state.find(key));
+        let rows = found.into_iter().flatten();
+        rows.filter_map(move |uuid| content?.rows.get(&uuid).map(|row| (uuid, row)))
+    }
+
+    /// The number of rows that have `key` in the index called `index`, without visiting them.
+    pub fn count(&self, table: &str, index: &str, key: &Atom) -> usize {
+        let index = self
+            .tables
+            .get(table)
+            .and_then(|content| content.index(index));
+        index.map_or(0, |state| state.find(key).len())
+    }
+
+    /// The keys that the index called `index` has at present, in no order.
+    pub fn keys(&self, table: &str, index: &str) -> impl Iterator<Item = &Atom> {
+        let index = self
+            .tables
+            .get(table)
+            .and_then(|content| content.index(index));
+        index.into_iter().flat_map(IndexState::keys)
+    }
+
+    /// True if the table has an index of that name.
+    pub fn has_index(&self, table: &str, index: &str) -> bool {
+        self.tables
+            .get(table)
+            .is_some_and(|content| content.index(index).is_some())
+    }
+
+    /// An estimate of the bytes that a table holds: rows, hash tables and indexes. Costs nothing to ask.
+    pub fn memory(&self, table: &str) -> usize {
+        let Some(content) = self.tables.get(table) else {
+            return 0;
+        };
+        let indexes = content
+            .indexes
+            .iter()
+            .map(|state| state.memory(content.rows.len()))
+            .sum::<usize>();
+        content.row_bytes + content.rows.allocation_size() + indexes
+    }
+
+    /// The row `uuid` of `T`'s table as a `T`.
+    ///
+    /// # Errors
+    /// When the row does not fit the type.
+    pub fn get<T: Table>(&self, uuid: Uuid) -> Result<Option<T>, RowError> {
+        self.row(T::NAME, uuid)
+            .map(|row| T::from_row(uuid, row))
+            .transpose()
+    }
+
+    /// The rows of `T`'s table as `T`s, in no order; a row that does not fit the type is an error of its own.
+    pub fn all<T: Table>(&self) -> impl Iterator<Item = Result<T, RowError>> {
+        self.rows(T::NAME).map(|(uuid, row)| T::from_row(uuid, row))
+    }
+
+    /// Sets (`Some`) or removes (`None`) rows, and tells what changed: what was so already is no change. Tables come
+    /// into being with their first row.
+    pub fn set_rows(&mut self, rows: impl IntoIterator<Item = (Name, Uuid, Option<Row>)>) -> Batch {
+        let mut batch = Batch::default();
+        for (table, uuid, row) in rows {
+            let change = self
+                .content_mut(&table)
+                .set(&table, uuid, row.map(Arc::new));
+            batch.changes.extend(change);
+        }
+        batch
+    }
+
+    pub(crate) fn content_mut(&mut self, table: &Name) -> &mut TableContent {
+        self.tables.entry(table.clone()).or_default()
+    }
+}
+
+impl TableContent {
+    fn index(&self, name: &str) -> Option<&IndexState> {
+        self.indexes.iter().find(|state| state.index.name == name)
+    }
+
+    /// Makes room for a first dump in one go; later, room grows as it is needed.
+    pub(crate) fn expect(&mut self, rows: usize) {
+        if self.rows.is_empty() {
+            self.rows.reserve(rows);
+        }
+    }
+
+    /// Sets or removes one row and fits the indexes; `None` if it was so already.
+    pub(crate) fn set(
+        &mut self,
+        table: &Name,
+        uuid: Uuid,
+        new: Option<Arc<Row>>,
+    ) -> Option<RowChange> {
+        let old = match (self.rows.entry(uuid), &new) {
+            (Entry::Occupied(mut slot), Some(new)) if slot.get() == new => {
+                // Equal, but the newer one shares its column names with the rows to come.
+                slot.insert(Arc::clone(new));
+                return None;
+            }
+            (Entry::Occupied(mut slot), Some(new)) => Some(slot.insert(Arc::clone(new))),
+            (Entry::Occupied(slot), None) => Some(slot.remove()),
+            (Entry::Vacant(slot), Some(new)) => {
+                slot.insert(Arc::clone(new));
+                None
+            }
+            (Entry::Vacant(_), None) => return None,
+        };
+        self.row_bytes = (self.row_bytes + new.as_deref().map_or(0, shared_bytes))
+            .saturating_sub(old.as_deref().map_or(0, shared_bytes));
+        for index in &mut self.indexes {
+            index.change(uuid, old.as_deref(), new.as_deref());
+        }
+        Some(RowChange {
+            table: table.clone(),
+            uuid,
+            old,
+            new,
+        })
+    }
+}
+
+/// The bytes of a row behind an `Arc`: two reference counts and the row.
+fn shared_bytes(row: &Row) -> usize {
+    2 * size_of::<usize>() + row.memory()
+}

@@ -1,0 +1,146 @@
+//! Layouts: which tables and columns a monitor follows, and how their rows lie in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::atom::Name;
+use crate::datum::Datum;
+use crate::row::{Columns, Row};
+use crate::schema::{ColumnType, Schema};
+
+/// The tables and columns that a monitor follows. Cheap to clone.
+///
+/// Serialises to the `<monitor-requests>` of `monitor`, `monitor_cond` and `monitor_cond_since`.
+#[derive(Debug, Clone, Default)]
+pub struct Layout {
+    tables: Arc<HashMap<Name, Arc<TableLayout>>>,
+}
+
+/// The columns of one table that a monitor follows.
+#[derive(Debug, PartialEq)]
+pub struct TableLayout {
+    name: Name,
+    columns: Columns,
+    types: Box<[ColumnType]>,
+    defaults: Box<[Datum]>,
+}
+
+impl Layout {
+    /// The layout of these columns of these tables; what `schema` lacks is left out, a table without any column too.
+    pub fn new<'a>(
+        schema: &Schema,
+        selection: impl IntoIterator<Item = (&'a Name, &'a [Name])>,
+    ) -> Self {
+        let mut tables = HashMap::new();
+        for (name, columns) in selection {
+            let Some(table) = schema.table(name) else {
+                continue;
+            };
+            let kinds: BTreeMap<&Name, &ColumnType> = columns
+                .iter()
+                .filter_map(|column| table.columns.get_key_value(column))
+                .map(|(column, kind)| (column, &kind.kind))
+                .collect();
+            if kinds.is_empty() {
+                continue;
+            }
+            let layout = TableLayout {
+                name: name.clone(),
+                columns: Columns::new(kinds.keys().map(|column| (*column).clone())),
+                types: kinds.values().map(|kind| (*kind).clone()).collect(),
+                defaults: kinds.values().map(|kind| kind.default_datum()).collect(),
+            };
+            tables.insert(name.clone(), Arc::new(layout));
+        }
+        Self {
+            tables: Arc::new(tables),
+        }
+    }
+
+    /// The layout of all columns of all tables.
+    pub fn everything(schema: &Schema) -> Self {
+        let selection: Vec<(&Name, Vec<Name>)> = schema
+            .tables
+            .iter()
+            .map(|(name, table)| (name, table.columns.keys().cloned().collect()))
+            .collect();
+        Self::new(
+            schema,
+            selection
+                .iter()
+                .map(|(name, columns)| (*name, columns.as_slice())),
+        )
+    }
+
+    /// The layout of the table called `name`.
+    pub fn table(&self, name: &str) -> Option<&Arc<TableLayout>> {
+        self.tables.get(name)
+    }
+
+    /// The tables, in no order.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<TableLayout>> {
+        self.tables.values()
+    }
+
+    /// True without any table: a monitor of nothing.
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+}
+
+/// Equal if the same columns of the same types are followed: a monitor that asked for one can go on with the other.
+impl PartialEq for Layout {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.tables, &other.tables) || self.tables == other.tables
+    }
+}
+
+impl Serialize for Layout {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.tables.len()))?;
+        for table in self.tables.values() {
+            let columns: Vec<&str> = table.columns.names().iter().map(Name::as_str).collect();
+            map.serialize_entry(
+                table.name.as_str(),
+                &[BTreeMap::from([("columns", columns)])],
+            )?;
+        }
+        map.end()
+    }
+}
+
+impl TableLayout {
+    /// The table's name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The names of the columns.
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    /// The type of the column called `name`.
+    pub fn kind(&self, name: &str) -> Option<&ColumnType> {
+        self.columns.position(name).map(|at| &self.types[at])
+    }
+
+    /// The type of the column at this position among [`TableLayout::columns`].
+    pub(crate) fn kind_at(&self, position: usize) -> &ColumnType {
+        &self.types[position]
+    }
+
+    /// What a row holds that nothing was said of.
+    pub(crate) fn defaults(&self) -> Box<[Datum]> {
+        self.defaults.clone()
+    }
+
+    /// The row of these values, one for each of [`TableLayout::columns`].
+    pub(crate) fn row(&self, values: Box<[Datum]>) -> Row {
+        // Both callers start from `defaults`, which has as many values as there are columns.
+        Row::from_parts(self.columns.clone(), values).unwrap_or_default()
+    }
+}

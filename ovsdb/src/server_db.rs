@@ -1,0 +1,145 @@
+//! The `_Server` database (ovsdb-server(5)): what a server says of the databases it serves, and whether that will do.
+
+use ovsdb_model::{Database, Uuid};
+
+/// The name of the database, and of its monitor.
+pub(crate) const SERVER_DATABASE: &str = "_Server";
+/// Its only table.
+pub(crate) const SERVER_TABLE: &str = "Database";
+/// The columns of interest; `schema` is large, and `monitor_canceled` tells of its changes.
+pub(crate) const SERVER_COLUMNS: [&str; 7] = [
+    "name",
+    "model",
+    "connected",
+    "leader",
+    "cid",
+    "sid",
+    "index",
+];
+
+/// A server's row for our database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServerRow {
+    pub(crate) clustered: bool,
+    pub(crate) connected: bool,
+    pub(crate) leader: bool,
+    pub(crate) cluster_id: Option<Uuid>,
+    pub(crate) server_id: Option<Uuid>,
+    pub(crate) index: Option<i64>,
+}
+
+/// What is asked of a server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Demands {
+    pub(crate) leader_only: bool,
+    pub(crate) cluster_id: Option<Uuid>,
+    /// The highest index seen so far: a server behind it lags.
+    pub(crate) index: Option<i64>,
+}
+
+/// Why a server will not do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unfit {
+    #[error("the server has no database {0:?}")]
+    NoDatabase(String),
+    #[error("the server has lost the rest of its cluster")]
+    NotConnected,
+    #[error("the server does not lead its cluster")]
+    NotLeader,
+    #[error(
+        "the server's database is of cluster {found}, not {wanted}: another cluster was made, or the address is wrong"
+    )]
+    OtherCluster { found: String, wanted: Uuid },
+    #[error("the server lags: its log is at index {found}, {seen} was seen before")]
+    Stale { found: i64, seen: i64 },
+}
+
+impl ServerRow {
+    /// Finds the row for the database called `name`.
+    pub(crate) fn find(database: &Database, name: &str) -> Option<Self> {
+        let (_, row) = database
+            .rows(SERVER_TABLE)
+            .find(|(_, row)| row.get_str("name") == Some(name))?;
+        Some(Self {
+            clustered: row.get_str("model") == Some("clustered"),
+            connected: row.get_bool("connected").unwrap_or(true),
+            leader: row.get_bool("leader").unwrap_or(true),
+            cluster_id: row.get_uuid("cid"),
+            server_id: row.get_uuid("sid"),
+            index: row.get_integer("index"),
+        })
+    }
+
+    pub(crate) fn judge(&self, demands: &Demands) -> Result<(), Unfit> {
+        if let Some(wanted) = demands.cluster_id
+            && self.cluster_id != Some(wanted)
+        {
+            let found = self
+                .cluster_id
+                .map_or_else(|| "none".to_owned(), |id| id.to_string());
+            return Err(Unfit::OtherCluster { found, wanted });
+        }
+        if !self.clustered {
+            return Ok(());
+        }
+        if !self.connected {
+            return Err(Unfit::NotConnected);
+        }
+        if demands.leader_only && !self.leader {
+            return Err(Unfit::NotLeader);
+        }
+        if let (Some(found), Some(seen)) = (self.index, demands.index)
+            && found < seen
+        {
+            return Err(Unfit::Stale { found, seen });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_judged() {
+        let id = Uuid::from_u128(7);
+        let member = ServerRow {
+            clustered: true,
+            connected: true,
+            cluster_id: Some(id),
+            index: Some(5),
+            ..ServerRow::default()
+        };
+        let any = Demands::default();
+        let leader = Demands {
+            leader_only: true,
+            ..any
+        };
+        let far = Demands {
+            index: Some(6),
+            ..any
+        };
+        let other = Demands {
+            cluster_id: Some(Uuid::from_u128(8)),
+            ..any
+        };
+        assert_eq!(member.judge(&any), Ok(()));
+        assert_eq!(member.judge(&leader), Err(Unfit::NotLeader));
+        assert_eq!(member.judge(&far), Err(Unfit::Stale { found: 5, seen: 6 }));
+        assert!(matches!(
+            member.judge(&other),
+            Err(Unfit::OtherCluster { .. })
+        ));
+        let cut_off = ServerRow {
+            connected: false,
+            ..member
+        };
+        assert_eq!(cut_off.judge(&any), Err(Unfit::NotConnected));
+        assert_eq!(
+            ServerRow::default().judge(&leader),
+            Ok(()),
+            "a standalone server leads"
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! The steps from a new connection to a replica that follows the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ovsdb_model::schema::Missing;
+use ovsdb_model::{Database, Layout, Name, Schema, Uuid};
+
+use super::handler::{Link, Monitor};
+use super::{Keeper, SessionError};
+use crate::rpc::connection::{CallError, Connection};
+use crate::server_db::{SERVER_COLUMNS, SERVER_DATABASE, SERVER_TABLE};
+use crate::state::MonitorMethod;
+
+/// A dump may take long to make and to send; probes notice a server that has died over it.
+const DUMP_LIMIT: Duration = Duration::from_secs(3600);
+
+impl Keeper {
+    /// Reads and follows `_Server`, where there is one, and judges the server by it.
+    pub(super) async fn read_server(
+        &mut self,
+        connection: &Connection,
+        link: &Link,
+    ) -> Result<(), SessionError> {
+        let schema = match self
+            .call(connection, "get_schema", format!("[\"{SERVER_DATABASE}\"]"))
+            .await
+        {
+            Ok(schema) => read_schema(schema.get())?,
+            Err(SessionError::Call {
+                error: CallError::Refused(_),
+                ..
+            }) => {
+                // Servers before OVS 2.9, and others than ovsdb-server, have no such database.
+                tracing::debug!("the server has no database {SERVER_DATABASE}");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let columns = SERVER_COLUMNS.map(Name::new_static);
+        let layout = Layout::new(&schema, [(&Name::new_static(SERVER_TABLE), &columns[..])]);
+        let requests = to_json(&layout)?;
+        *link.server.lock() = Some((layout, Database::new()));
+        let params = format!("[\"{SERVER_DATABASE}\",\"{SERVER_DATABASE}\",{requests}]");
+        match self.call(connection, "monitor_cond", params.clone()).await {
+            Err(error) if is_unknown_method(&error) => {
+                self.call(connection, "monitor", params).await?;
+            }
+            other => {
+                other?;
+            }
+        }
+        match self
+            .call(connection, "set_db_change_aware", "[true]".to_owned())
+            .await
+        {
+            // Without it the server closes the connection when the schema changes, which is survived as well.
+            Err(error) if is_unknown_method(&error) => {}
+            other => {
+                other?;
+            }
+        }
+        let row = link.server_row.borrow().clone();
+        self.judge(row.as_ref())
+    }
+
+    /// Reads the schema, asks for locks, and brings the replica up to date.
+    pub(super) async fn synchronise(
+        &mut self,
+        connection: &Connection,
+        link: &Link,
+    ) -> Result<Arc<Schema>, SessionError> {
+        let core = self.core.clone();
+        let database = serde_json::json!([core.settings.database.as_str()]).to_string();
+        let schema = self.call(connection, "get_schema", database).await?;
+        let schema = Arc::new(read_schema(schema.get())?);
+        let (layout, missing) = self.bind(&schema)?;
+        core.report_missing(&missing);
+        core.update_state(|state| {
+            state.schema_version = Some(schema.version.clone());
+            state.missing = missing.into_iter().collect();
+        });
+        self.ask_for_locks(connection).await?;
+        let method = self.monitor(connection, link, layout).await?;
+        let resumed = *link.resumed.lock();
+        core.update_state(|state| {
+            state.monitor = Some(method);
+            if resumed {
+                state.counters.resumes += 1;
+            } else {
+                state.counters.full_syncs += 1;
+            }
+        });
+        Ok(schema)
+    }
+
+    /// What is monitored of this schema, and what is not since it is not there.
+    fn bind(&self, schema: &Schema) -> Result<(Layout, Vec<Missing>), SessionError> {
+        let bound = schema
+            .bind(&self.core.settings.tables)
+            .map_err(|error| SessionError::Schema(error.to_string()))?;
+        let layout = if self.core.settings.everything {
+            Layout::everything(schema)
+        } else {
+            bound.layout
+        };
+        Ok((layout, bound.missing))
+    }
+
+    /// Sets the monitor up by the best method that the server knows. The replica is up to date when this returns.
+    async fn monitor(
+        &mut self,
+        connection: &Connection,
+        link: &Link,
+        layout: Layout,
+    ) -> Result<MonitorMethod, SessionError> {
+        self.monitors += 1;
+        let id = serde_json::json!(format!("replica-{}", self.monitors)).to_string();
+        let requests = to_json(&layout)?;
+        let database = serde_json::json!(self.core.settings.database.as_str());
+        let since = self.core.resume(&layout).unwrap_or(Uuid::nil());
+        *link.monitor.lock() = Some(Monitor {
+            id: id.clone(),
+            layout,
+        });
+        *link.resumed.lock() = false;
+        let steps = [
+            (
+                MonitorMethod::MonitorCondSince,
+                format!("[{database},{id},{requests},\"{since}\"]"),
+            ),
+            (
+                MonitorMethod::MonitorCond,
+                format!("[{database},{id},{requests}]"),
+            ),
+            (
+                MonitorMethod::Monitor,
+                format!("[{database},{id},{requests}]"),
+            ),
+        ];
+        let mut refusal = None;
+        for (method, params) in steps {
+            match self
+                .call_for(connection, method.as_str(), params, DUMP_LIMIT)
+                .await
+            {
+                Err(error) if is_unknown_method(&error) => refusal = Some(error),
+                Err(error) => return Err(error),
+                Ok(_) => return Ok(method),
+            }
+        }
+        Err(refusal.unwrap_or(SessionError::Stopped))
+    }
+
+    async fn call(
+        &self,
+        connection: &Connection,
+        method: &'static str,
+        params: String,
+    ) -> Result<Box<serde_json::value::RawValue>, SessionError> {
+        self.call_for(connection, method, params, self.core.settings.deadline)
+            .await
+    }
+
+    async fn call_for(
+        &self,
+        connection: &Connection,
+        method: &'static str,
+        params: String,
+        deadline: Duration,
+    ) -> Result<Box<serde_json::value::RawValue>, SessionError> {
+        connection
+            .call(method, &params, deadline)
+            .await
+            .map_err(|error| SessionError::Call { method, error })
+    }
+}
+
+fn is_unknown_method(error: &SessionError) -> bool {
+    matches!(error, SessionError::Call { error: CallError::Refused(words), .. } if words.error == "unknown method")
+}
+
+fn read_schema(json: &str) -> Result<Schema, SessionError> {
+    serde_json::from_str(json).map_err(|error| SessionError::Schema(error.to_string()))
+}
+
+fn to_json(layout: &Layout) -> Result<String, SessionError> {
+    serde_json::to_string(layout).map_err(|error| SessionError::Schema(error.to_string()))
+}

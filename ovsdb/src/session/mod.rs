@@ -1,0 +1,330 @@
+//! The task that keeps a client connected: it goes round the endpoints, judges servers, brings the replica up to date,
+//! follows the leader, and starts again whenever a connection ends.
+
+mod establish;
+pub(crate) mod handler;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use ovsdb_model::Uuid;
+
+use crate::core::{Core, Session};
+use crate::lock::LockRequest;
+use crate::remote::Remote;
+use crate::rpc::connection::{CallError, Connection};
+use crate::rpc::transport::TransportOptions;
+use crate::server_db::{Demands, ServerRow, Unfit};
+use crate::session::handler::{Link, SessionHandler};
+use crate::state::Phase;
+
+/// A session that lasted this long starts the backoff anew; one that broke sooner does not, lest a server that breaks
+/// every session be asked for one without pause.
+const STEADY: Duration = Duration::from_secs(1);
+/// How long answers to transactions are waited for when we leave a server of our own accord.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How long a cluster that was there must be out of sight before another one is taken for its successor.
+const SUCCESSION: Duration = Duration::from_secs(10);
+
+/// Why there is no session, or no more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    #[error("{0}")]
+    Connect(#[from] crate::stream::ConnectError),
+    #[error("{0}")]
+    Unfit(#[from] Unfit),
+    #[error("{method}: {error}")]
+    Call {
+        method: &'static str,
+        error: CallError,
+    },
+    #[error("{0}")]
+    Lost(Arc<crate::ConnectionLost>),
+    #[error("the server's schema: {0}")]
+    Schema(String),
+    #[error("the client is closed")]
+    Stopped,
+}
+
+/// What outlives a connection.
+struct Keeper {
+    core: Arc<Core>,
+    /// The cluster we belong to: the one asked for, or the first one met.
+    cluster_id: Option<Uuid>,
+    /// Since when that cluster has been out of sight.
+    out_of_sight: Option<Instant>,
+    /// Another cluster that was met where ours was looked for.
+    successor: Option<Uuid>,
+    /// The highest log index seen.
+    index: Option<i64>,
+    monitors: u64,
+}
+
+/// Runs until the client is closed.
+pub(crate) async fn keep(core: Arc<Core>) {
+    let mut stop = core.stop.subscribe();
+    let keeper = Keeper {
+        cluster_id: core.settings.cluster_id,
+        out_of_sight: None,
+        successor: None,
+        index: None,
+        monitors: 0,
+        core: core.clone(),
+    };
+    tokio::select! {
+        () = keeper.run() => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    core.finish();
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let mut backoff = self.backoff();
+        let mut next = 0;
+        let mut left_in_round = self.core.settings.remotes.len();
+        loop {
+            let remotes = &self.core.settings.remotes;
+            let remote = remotes[next % remotes.len()].clone();
+            next += 1;
+            let began = self.attempt(&remote).await;
+            if began.is_some_and(|began| began.elapsed() >= STEADY) {
+                backoff = self.backoff();
+                left_in_round = self.core.settings.remotes.len();
+                continue;
+            }
+            left_in_round -= 1;
+            if left_in_round == 0 {
+                self.consider_successor();
+                left_in_round = self.core.settings.remotes.len();
+                // The backoff has no end: the last delay repeats.
+                let pause = backoff.next().unwrap_or(self.core.settings.backoff.1);
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+
+    fn backoff(&self) -> ExponentialBackoff {
+        let (shortest, longest) = self.core.settings.backoff;
+        ExponentialBuilder::new()
+            .with_min_delay(shortest)
+            .with_max_delay(longest)
+            .with_jitter()
+            .without_max_times()
+            .build()
+    }
+
+    /// Tries one endpoint, and stays while it will do. Returns when the session was synchronised, if it was.
+    async fn attempt(&mut self, remote: &Remote) -> Option<Instant> {
+        self.core.update_state(|state| {
+            state.phase = Phase::Connecting;
+            state.remote = Some(remote.clone());
+            state.leader = None;
+            state.server_id = None;
+            state.monitor = None;
+            state.counters.attempts += 1;
+        });
+        let mut began = None;
+        let error = match self.session(remote, &mut began).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        };
+        self.core.set_session(None);
+        self.core.locks.disconnected();
+        // Going round for the leader is no failure worth a warning.
+        if began.is_none() && matches!(error, SessionError::Unfit(Unfit::NotLeader)) {
+            tracing::debug!(%remote, %error, "not this server");
+        } else {
+            tracing::warn!(database = %self.core.settings.database, %remote, %error, "no session");
+        }
+        self.core.update_state(|state| {
+            state.phase = Phase::Disconnected;
+            state.last_error = Some(format!("{remote}: {error}"));
+            state.failures = state.failures.saturating_add(1);
+        });
+        began
+    }
+
+    async fn session(
+        &mut self,
+        remote: &Remote,
+        began: &mut Option<Instant>,
+    ) -> Result<std::convert::Infallible, SessionError> {
+        let core = self.core.clone();
+        let settings = &core.settings;
+        let link = Link::new(core.next_generation());
+        let options = TransportOptions {
+            limits: settings.limits,
+            probe_interval: settings.probe_interval,
+            stall_limit: settings.stall_limit,
+        };
+        let handler = SessionHandler {
+            core: core.clone(),
+            link: link.clone(),
+        };
+        let connection = Connection::open(
+            remote,
+            settings.tls.as_ref(),
+            settings.connect_timeout,
+            options,
+            handler,
+        )
+        .await?;
+        let connection = Arc::new(connection);
+        let outcome = self.use_connection(&connection, &link, began).await;
+        let error = match outcome {
+            Ok(never) => match never {},
+            // Whatever a request says, the connection's own reason comes first.
+            Err(error) => match connection.lost() {
+                Some(reason) => SessionError::Lost(reason),
+                None => error,
+            },
+        };
+        core.set_session(None);
+        // Said before the last answers are waited for: who asks for a session must not be told that there is one.
+        core.set_phase(Phase::Disconnected);
+        if connection.lost().is_none() && began.is_some() {
+            self.drain(&connection).await;
+        }
+        core.update_state(|state| {
+            state.counters.unexpected_replies += connection.unexpected_replies()
+        });
+        connection.close(error.to_string());
+        Err(error)
+    }
+
+    async fn use_connection(
+        &mut self,
+        connection: &Arc<Connection>,
+        link: &Arc<Link>,
+        began: &mut Option<Instant>,
+    ) -> Result<std::convert::Infallible, SessionError> {
+        self.read_server(connection, link).await?;
+        let mut server_row = link.server_row.subscribe();
+        let mut canceled = link.canceled.subscribe();
+        loop {
+            self.core.set_phase(Phase::Syncing);
+            let schema = self.synchronise(connection, link).await?;
+            self.core.set_session(Some(Session {
+                connection: connection.clone(),
+                schema,
+            }));
+            self.synced();
+            began.get_or_insert_with(Instant::now);
+            loop {
+                tokio::select! {
+                    reason = connection.until_lost() => return Err(SessionError::Lost(reason)),
+                    _ = server_row.changed() => {
+                        let row = server_row.borrow_and_update().clone();
+                        self.judge(row.as_ref())?;
+                    }
+                    _ = canceled.changed() => {
+                        tracing::info!(database = %self.core.settings.database, "the database's schema has changed");
+                        self.core.set_session(None);
+                        self.core.update_state(|state| state.counters.schema_changes += 1);
+                        canceled.mark_unchanged();
+                        break;
+                    }
+                    () = self.core.locks.work.notified() => self.ask_for_locks(connection).await?,
+                }
+            }
+        }
+    }
+
+    fn synced(&mut self) {
+        self.out_of_sight = None;
+        self.successor = None;
+        self.core.update_state(|state| {
+            state.phase = Phase::Synced;
+            state.last_error = None;
+            state.failures = 0;
+            state.counters.sessions += 1;
+        });
+    }
+
+    /// Whether the server will do, by what `_Server` says of our database.
+    fn judge(&mut self, row: Option<&ServerRow>) -> Result<(), SessionError> {
+        let settings = &self.core.settings;
+        let Some(row) = row else {
+            return Err(Unfit::NoDatabase(settings.database.to_string()).into());
+        };
+        self.core.update_state(|state| {
+            state.leader = Some(row.leader);
+            state.cluster_id = row.cluster_id;
+            state.server_id = row.server_id;
+        });
+        let demands = Demands {
+            leader_only: settings.leader_only,
+            cluster_id: self.cluster_id,
+            index: self.index,
+        };
+        if let Err(unfit) = row.judge(&demands) {
+            if let Unfit::OtherCluster { .. } = unfit {
+                self.successor = row.cluster_id;
+            }
+            return Err(unfit.into());
+        }
+        self.cluster_id = self.cluster_id.or(row.cluster_id);
+        self.index = self.index.max(row.index);
+        Ok(())
+    }
+
+    /// A cluster that was made anew, from a backup or empty, has another id. It is taken for the successor of ours once
+    /// ours has been out of sight for a while, whichever endpoint was asked; not where a certain cluster was asked for.
+    fn consider_successor(&mut self) {
+        let since = *self.out_of_sight.get_or_insert_with(Instant::now);
+        if let Some(successor) = self.successor.take()
+            && self.core.settings.cluster_id.is_none()
+            && since.elapsed() >= SUCCESSION
+        {
+            tracing::warn!(database = %self.core.settings.database, %successor, "another cluster has taken the place of the old one");
+            self.cluster_id = Some(successor);
+            self.index = None;
+            self.out_of_sight = None;
+            // A transaction id of the old cluster means nothing to the new one.
+            self.core.forget_resume();
+        }
+    }
+
+    async fn ask_for_locks(&self, connection: &Connection) -> Result<(), SessionError> {
+        while let Some(request) = self.core.locks.next_request() {
+            let (method, name) = match &request {
+                LockRequest::Lock(name) => ("lock", name),
+                LockRequest::Steal(name) => ("steal", name),
+                LockRequest::Unlock(name) => ("unlock", name),
+            };
+            let params = serde_json::json!([name]).to_string();
+            let answer = connection
+                .call(method, &params, self.core.settings.deadline)
+                .await
+                .map_err(|error| SessionError::Call { method, error })?;
+            if method != "unlock" {
+                #[derive(serde::Deserialize)]
+                struct Answer {
+                    locked: bool,
+                }
+                let answer: Answer =
+                    serde_json::from_str(answer.get()).map_err(|error| SessionError::Call {
+                        method,
+                        error: CallError::Unusable(error.to_string()),
+                    })?;
+                self.core.locks.replied(name, answer.locked);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the answers to what was sent already, for a while.
+    async fn drain(&self, connection: &Connection) {
+        let empty = async {
+            while connection.in_flight() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(DRAIN, empty) => {}
+            _ = connection.until_lost() => {}
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Sessions with one real ovsdb-server: the replica, transactions, changes, restarts, conversion.
+
+mod common;
+
+use common::*;
+use ovsdb::model::{Clause, Datum, Mutation, OpResult, Operation, Table as _, Uuid};
+use ovsdb::{BrokenReason, Event, MonitorMethod, Phase, RetryReason, TransactError, Transaction};
+use yusur_testbed::ovsdb::Standalone;
+use yusur_testbed::schemas::{installed, newest};
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(0x5000_0000_0000_4000_8000_0000_0000_0000 + number)
+}
+
+#[tokio::test]
+async fn own_changes_are_in_the_replica_before_the_result() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    for remote in [server.unix(), server.tcp(), server.tcp6()] {
+        let client = started(northbound(&remote)).await;
+        for number in 0..50 {
+            let uuid = Uuid::from_u128(0x1000 * (1 + remote.len() as u128) + number);
+            let results = soon(client.transact(vec![insert(uuid, &format!("lb{number}"))])).await?;
+            assert_eq!(results, [OpResult::Inserted(uuid)]);
+            assert!(client.read().row("Load_Balancer", uuid).is_some());
+            soon(client.transact(vec![Operation::delete("Load_Balancer", uuid)])).await?;
+            assert!(client.read().row("Load_Balancer", uuid).is_none());
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_operation_and_its_result() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let client = started(northbound(&server.unix())).await;
+    soon(client.transact(vec![
+        insert(id(1), "a"),
+        Operation::comment("two"),
+        insert(id(2), "b"),
+    ]))
+    .await?;
+    let vips = Mutation::set_keys(
+        "vips",
+        [("10.0.0.1:80", "10.1.0.9:8080"), ("10.0.0.2:80", "")],
+    );
+    let results = soon(client.transact(vec![
+        Operation::mutate("Load_Balancer", id(1), vips),
+        Operation::mutate(
+            "Load_Balancer",
+            id(9),
+            [Mutation::delete_keys("vips", ["x"])],
+        ),
+        Operation::update(
+            "Load_Balancer",
+            id(2),
+            [("protocol", Datum::scalar("udp"))].into_iter().collect(),
+        ),
+        Operation::select(
+            "Load_Balancer",
+            vec![Clause::equal("name", "a")],
+            ["name", "vips"],
+        ),
+        Operation::require("Load_Balancer", vec![Clause::equal("name", "b")]),
+        Operation::Commit { durable: true },
+        Operation::delete("Load_Balancer", id(2)),
+    ]))
+    .await?;
+    assert_eq!(results[0], OpResult::Count(1));
+    assert_eq!(results[1], OpResult::Count(0));
+    let OpResult::Rows(rows) = &results[3] else {
+        panic!("{:?}", results[3])
+    };
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        rows[0].map_str("vips", "10.0.0.1:80"),
+        Some("10.1.0.9:8080")
+    );
+    assert_eq!(results[5], OpResult::Done);
+    assert_eq!(names(&client), ["a"]);
+    assert_equals_dump(
+        &client,
+        &server.dump()?,
+        &["Load_Balancer", "Logical_Switch", "NB_Global"],
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn errors_are_sorted_and_change_nothing() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let client = started(northbound(&server.unix())).await;
+    let group = |number| {
+        Operation::insert(
+            "Load_Balancer_Group",
+            id(number),
+            [("name", "same")].into_iter().collect(),
+        )
+    };
+    let error = soon(client.transact(vec![insert(id(1), "a"), group(2), group(3)]))
+        .await
+        .unwrap_err();
+    let TransactError::Constraint(error) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(error.operation, None, "found at commit");
+    assert!(error.error.details.unwrap().contains("same"));
+
+    soon(client.transact(vec![insert(id(1), "a")])).await?;
+    let error = soon(client.transact(vec![insert(id(2), "b"), insert(id(1), "a")]))
+        .await
+        .unwrap_err();
+    let TransactError::Constraint(error) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (error.operation, error.error.error.as_str()),
+        (Some(1), "duplicate uuid")
+    );
+
+    let absent = Operation::require("Load_Balancer", vec![Clause::equal("name", "z")]);
+    let error = soon(client.transact(vec![insert(id(3), "c"), absent]))
+        .await
+        .unwrap_err();
+    assert_eq!(error, TransactError::Retry(RetryReason::WaitFailed(1)));
+
+    let nonsense =
+        Operation::Raw(serde_json::json!({"op": "insert", "table": "Nowhere", "row": {}}));
+    assert!(matches!(
+        soon(client.transact(vec![nonsense])).await,
+        Err(TransactError::Broken(_))
+    ));
+    let aborted = soon(client.transact(vec![insert(id(4), "d"), Operation::Abort])).await;
+    assert_eq!(aborted, Err(TransactError::Aborted));
+    assert_eq!(names(&client), ["a"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_schema_does_not_allow_is_not_sent() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let client = started(northbound(&server.unix())).await;
+    let icmp = LoadBalancer {
+        protocol: Some("icmp".to_owned()),
+        ..LoadBalancer::named("a")
+    };
+    let error = soon(client.transact(vec![
+        insert(id(1), "b"),
+        Operation::insert_value(id(2), &icmp),
+    ]))
+    .await
+    .unwrap_err();
+    assert_eq!(error.operation(), Some(1));
+    assert!(
+        matches!(&error, TransactError::Broken(BrokenReason::Check(_))),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("sctp"),
+        "names the words: {error}"
+    );
+
+    // What this version lacks is left out.
+    let row = LoadBalancer::named("a").to_row().with("of_no_version", "x");
+    let sample = [("metadata", Datum::scalar(1))].into_iter().collect();
+    let results = soon(client.transact(vec![
+        Operation::insert("Sample", id(3), sample),
+        Operation::insert("Load_Balancer", id(4), row),
+    ]))
+    .await?;
+    assert_eq!(results, [OpResult::LeftOut, OpResult::Inserted(id(4))]);
+    assert_eq!(names(&client), ["a"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_large_change_is_split_where_asked() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let client = started(northbound(&server.unix())).await;
+    let pair = |number: u128| vec![insert(id(2 * number), "a"), insert(id(2 * number + 1), "b")];
+    let results =
+        soon(client.transact_split((0..50).map(pair).collect(), &Transaction::default(), 7))
+            .await?;
+    assert_eq!(results.len(), 50);
+    assert_eq!(
+        results[49],
+        [OpResult::Inserted(id(98)), OpResult::Inserted(id(99))]
+    );
+    assert_eq!(names(&client).len(), 100);
+
+    // The fifth pair is there already: three to a transaction, so the first three are new and the next three fail.
+    let mut groups: Vec<_> = (100..110).map(pair).collect();
+    groups[4] = pair(4);
+    let error = soon(client.transact_split(groups, &Transaction::default(), 6))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.done.len(), error.failed.clone(), error.group),
+        (3, 3..6, Some(4))
+    );
+    assert_eq!(error.error.operation(), Some(0));
+    assert_eq!(names(&client).len(), 106);
+    Ok(())
+}
+
+#[derive(Debug, ovsdb::model::Table)]
+#[ovsdb(table = "Load_Balancer")]
+struct Mistaken {
+    vips: Vec<String>,
+}
+
+#[tokio::test]
+async fn a_description_that_contradicts_the_schema_is_said() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let client = northbound(&server.unix()).table::<Mistaken>().start()?;
+    let state = state_where(&client, |state| state.failures > 0).await;
+    let error = state.last_error.clone().unwrap();
+    assert!(
+        error.contains("vips") && error.contains("set of string"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn streams_tell_every_change_and_a_resync_only_differences() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let client = started(northbound(&server.unix())).await;
+    soon(client.transact(vec![
+        insert(id(1), "a"),
+        insert(id(2), "b"),
+        insert(id(3), "c"),
+    ]))
+    .await?;
+    let mut changes = client.changes();
+    let content = soon(changes.next_batch()).await.unwrap();
+    assert_eq!(content.len(), 3, "a stream begins with what is there");
+
+    server.kill()?;
+    state_where(&client, |state| {
+        state.phase == Phase::Disconnected || state.failures > 0
+    })
+    .await;
+    assert_eq!(
+        names(&client),
+        ["a", "b", "c"],
+        "readable while disconnected"
+    );
+    let refused = client.transact(vec![insert(id(5), "e")]).await;
+    assert!(
+        matches!(
+            refused,
+            Err(TransactError::Retry(RetryReason::NotConnected(_)))
+        ),
+        "{refused:?}"
+    );
+    server.start()?;
+    server.transact(&[
+        serde_json::json!({"op": "delete", "table": "Load_Balancer", "where": [["name", "==", "b"]]}),
+        serde_json::json!({"op": "insert", "table": "Load_Balancer", "row": {"name": "d"}}),
+    ])?;
+    eventually(&client, |database| database.len("Load_Balancer") == 3).await;
+    let mut told: Vec<(Option<String>, Option<String>)> = Vec::new();
+    while told.len() < 2 {
+        let batch = soon(changes.next_batch()).await.unwrap();
+        let name = |row: &Option<std::sync::Arc<ovsdb::model::Row>>| {
+            row.as_ref()
+                .and_then(|row| row.get_str("name").map(str::to_owned))
+        };
+        told.extend(
+            batch
+                .changes
+                .iter()
+                .map(|change| (name(&change.old), name(&change.new))),
+        );
+    }
+    told.sort();
+    assert_eq!(
+        told,
+        [(None, Some("d".to_owned())), (Some("b".to_owned()), None)]
+    );
+    assert!(matches!(changes.try_next(), None | Some(Event::State(_))));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_conversion_is_lived_through() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let client = started(
+        northbound(&server.unix())
+            .columns("Load_Balancer", ["of_no_version"])
+            .columns("Sample", ["metadata"]),
+    )
+    .await;
+    let before = client.state().borrow().clone();
+    assert_eq!(
+        before
+            .missing
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        [
+            "column of_no_version of table Load_Balancer",
+            "table Sample"
+        ]
+    );
+    assert_eq!(before.monitor, Some(MonitorMethod::MonitorCondSince));
+    soon(client.transact(vec![insert(id(1), "a")])).await?;
+    server.convert(&newest("ovn-nb")?)?;
+    let after = state_where(&client, |state| {
+        state.is_synced() && state.schema_version != before.schema_version
+    })
+    .await;
+    assert_eq!(
+        after
+            .missing
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["column of_no_version of table Load_Balancer"]
+    );
+    assert_eq!(after.counters.attempts, 1, "the same connection");
+    soon(client.transact(vec![insert(id(2), "b")])).await?;
+    assert_eq!(names(&client), ["a", "b"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn dropping_the_client_ends_it() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let client = started(northbound(&server.unix())).await;
+    let mut changes = client.changes();
+    let mut state = client.state();
+    drop(client);
+    soon(async { while changes.next().await.is_some() {} }).await;
+    let state = soon(state.wait_for(|state| state.phase == Phase::Closed)).await?;
+    assert_eq!(state.phase, Phase::Closed);
+
+    // Closed by one hand, for the others too; nobody waits for what will not come.
+    let client = started(northbound(&server.unix())).await;
+    let other = client.clone();
+    let mut lock = client.lock("l");
+    soon(lock.held()).await;
+    soon(client.close()).await;
+    soon(lock.lost()).await;
+    assert!(!soon(lock.held()).await);
+    assert!(!soon(other.lock("l").held()).await);
+    assert!(!soon(other.synced()).await);
+    let mut late = other.changes();
+    soon(async { while late.next().await.is_some() {} }).await;
+    let refused = other.transact(vec![insert(id(1), "a")]).await;
+    assert!(matches!(
+        refused,
+        Err(TransactError::Retry(RetryReason::NotConnected(_)))
+    ));
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! The story: who answers, a backend that dies, a neighbour that must not see, an accident that mends itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use yusur_testbed::lab::{AskError, Protocol, Record};
+use yusur_testbed::process::poll;
+
+use crate::world::World;
+
+/// How many requests a line of a table stands for. Choice is by hash: the smallest share is 1 in 7, so a line misses a
+/// backend that works once in ten million times.
+const REQUESTS: usize = 120;
+
+/// The address that two services have, one in each VPC.
+const VIP: &str = "10.96.0.10:80";
+
+/// How a request travels.
+const PICTURE: &str = "   client ── veth ── br-int of the client's node ── Geneve ── br-int of the backend's node ── veth ── backend
+                     OVN's load balancer here turns
+                     the service's address into a backend's:
+                     no proxy, no extra hop, the backend sees the client's own address";
+
+/// Tells it all; fails where anything is not as it should be.
+pub(crate) fn tell(world: &World) -> Result<()> {
+    println!("\nThe path of a request:\n\n{PICTURE}");
+    everybody_answers(world)?;
+    a_backend_dies(world)?;
+    neighbours_do_not_meet(world)?;
+    an_accident_mends_itself(world)
+}
+
+/// A table in the style of kubectl's.
+pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(header);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    table
+}
+
+fn chapter(title: impl Display) {
+    println!("\n── {title}\n");
+}
+
+/// Asks [`REQUESTS`] times, each on a connection of its own, and counts who answered.
+fn ask(
+    world: &World,
+    client: &str,
+    protocol: Protocol,
+    vip: &str,
+) -> Result<BTreeMap<String, usize>> {
+    let workload = world.workload(client)?;
+    let address: SocketAddr = vip.parse().with_context(|| format!("the address {vip}"))?;
+    let mut answered = BTreeMap::new();
+    for _ in 0..REQUESTS {
+        let reply = workload
+            .ask(protocol, address)
+            .with_context(|| format!("{client} asks {vip}/{protocol}"))?;
+        ensure!(
+            workload.addresses().contains(&reply.client.ip()),
+            "{} saw {} for {client}: the client's address must be kept",
+            reply.who,
+            reply.client
+        );
+        *answered.entry(reply.who).or_default() += 1;
+    }
+    Ok(answered)
+}
+
+/// One line of the table of who answered; fails unless it was exactly `expected`.
+fn line(
+    world: &World,
+    table: &mut Table,
+    (client, protocol, vip): (&str, Protocol, &str),
+    expected: &[&str],
+) -> Result<()> {
+    let answered = ask(world, client, protocol, vip)?;
+    let who: BTreeSet<&str> = answered.keys().map(String::as_str).collect();
+    ensure!(
+        who == expected.iter().copied().collect(),
+        "{client} → {vip}/{protocol}: expected answers of {expected:?}, got {answered:?}"
+    );
+    let on = world.workload(client)?.chassis();
+    let counts: Vec<_> = answered
+        .iter()
+        .map(|(who, count)| format!("{} ×{count}", who.rsplit('/').next().unwrap_or(who)))
+        .collect();
+    table.add_row([
+        format!("{client} on {on}"),
+        format!("{vip} {protocol}"),
+        counts.join("  "),
+    ]);
+    Ok(())
+}
+
+const WEB: [&str; 5] = [
+    "shop/web-1",
+    "shop/web-2",
+    "shop/vm-1",
+    "shop/bm-1",
+    "shop/appliance-1",
+];
+
+fn everybody_answers(world: &World) -> Result<()> {
+    chapter(format_args!(
+        "Who answers ({REQUESTS} requests a line; the Pods of `web` have twice the weight)"
+    ));
+    let mut table = table(["CLIENT", "ASKS", "ANSWERED BY"]);
+    let pods = &WEB[..2];
+    let machines = &WEB[2..4];
+    line(world, &mut table, ("shop/client", Protocol::Tcp, VIP), &WEB)?;
+    line(
+        world,
+        &mut table,
+        ("shop/visitor", Protocol::Tcp, VIP),
+        &WEB,
+    )?;
+    let dual = "[fd00:96::11]:80";
+    line(
+        world,
+        &mut table,
+        ("shop/client", Protocol::Tcp, dual),
+        pods,
+    )?;
+    let telemetry = "10.96.0.99:4000";
+    line(
+        world,
+        &mut table,
+        ("shop/client", Protocol::Udp, telemetry),
+        machines,
+    )?;
+    let ledger = ["bank/ledger-1", "bank/ledger-vm"];
+    line(
+        world,
+        &mut table,
+        ("bank/client", Protocol::Tcp, VIP),
+        &ledger,
+    )?;
+    println!("{}", table.trim_fmt());
+    println!(
+        "\nThe last line is the same address in the other VPC: another service, other backends."
+    );
+
+    let client = world.workload("shop/client")?;
+    let name = "web.shop.svc.cluster.local";
+    // Whichever server a workload is set up to ask, OVN answers for the names of the VPC's services.
+    let resolver = "10.0.1.1".parse()?;
+    let found = client.resolve(resolver, name, Record::A)?;
+    ensure!(
+        found == ["10.96.0.10".parse::<std::net::IpAddr>()?],
+        "{name} is {found:?}"
+    );
+    println!("{name} resolves to 10.96.0.10, by OVN's own DNS.");
+
+    let soon = "10.96.0.14:80";
+    let began = Instant::now();
+    let outcome = client.ask(Protocol::Tcp, soon.parse()?);
+    ensure!(outcome == Err(AskError::Refused), "{soon}: {outcome:?}");
+    println!(
+        "{soon} has no backends: refused at once ({:.1} ms), not left to time out.",
+        began.elapsed().as_secs_f64() * 1e3
+    );
+    Ok(())
+}
+
+fn a_backend_dies(world: &World) -> Result<()> {
+    chapter("The Pod web-1 dies; a client of vm-1 does not notice");
+    let client = world.workload("shop/client")?;
+    let mut kept = {
+        let mut found = None;
+        poll(|| {
+            let mut connection = client.connect(VIP.parse()?)?;
+            if connection.ask()?.who == "shop/vm-1" {
+                found = Some(connection);
+            }
+            Ok(found.is_some())
+        })?;
+        found.context("no connection to vm-1")?
+    };
+    let service = "yusurservice/shop/web";
+    let ready = |status: &serde_json::Value| status["backends"]["ready"].as_i64();
+    let before = ready(&world.controller.status(service)?).context("no count of backends")?;
+    world.crash("shop/web-1");
+    let began = Instant::now();
+    world.amend(
+        "02-workloads.yaml",
+        "web-1",
+        "status: {conditions: [{type: Ready, status: \"False\"}]}\n",
+    )?;
+    world
+        .controller
+        .wait_for(service, |status| ready(status) < Some(before))?;
+    world.lab.sync()?;
+    println!(
+        "{:.0} ms after its manifest said it is not ready, every node sends its share elsewhere:\n",
+        began.elapsed().as_secs_f64() * 1e3
+    );
+    let mut table = table(["CLIENT", "ASKS", "ANSWERED BY"]);
+    line(
+        world,
+        &mut table,
+        ("shop/client", Protocol::Tcp, VIP),
+        &WEB[1..],
+    )?;
+    line(
+        world,
+        &mut table,
+        ("shop/visitor", Protocol::Tcp, VIP),
+        &WEB[1..],
+    )?;
+    println!("{}", table.trim_fmt());
+    ensure!(
+        kept.ask()?.who == "shop/vm-1",
+        "the connection opened before moved to another backend"
+    );
+    println!("\nThe connection to vm-1, opened before, lived through it.");
+    Ok(())
+}
+
+fn neighbours_do_not_meet(world: &World) -> Result<()> {
+    chapter("Neighbours do not meet");
+    let target = "10.0.2.11:80".parse()?;
+    let reply = world.workload("shop/client")?.ask(Protocol::Tcp, target)?;
+    ensure!(
+        reply.who == "shop/vm-1",
+        "{target} was answered by {}",
+        reply.who
+    );
+    let outcome = world.workload("bank/client")?.ask(Protocol::Tcp, target);
+    ensure!(
+        matches!(outcome, Err(AskError::Silence | AskError::Other(_))),
+        "bank/client reached {target}: {outcome:?}"
+    );
+    println!(
+        "{target} answers shop/client as vm-1; for bank/client, in the other VPC, it does not exist."
+    );
+    let port = SocketAddr::new(world.workload("bank/ledger-1")?.ipv4()?, 8080);
+    let reply = world.workload("bank/client")?.ask(Protocol::Tcp, port)?;
+    ensure!(
+        reply.who == "bank/ledger-1",
+        "{port} was answered by {}",
+        reply.who
+    );
+    println!("{port}, of a range both VPCs use, is ledger-1 for bank/client.");
+    Ok(())
+}
+
+fn an_accident_mends_itself(world: &World) -> Result<()> {
+    chapter("Somebody deletes all load balancers by hand");
+    let condition = "external_ids:\"yusur.io/owner\"=yusur";
+    let balancers = || {
+        let found = world.lab.nbctl(&[
+            "--bare",
+            "--columns=_uuid",
+            "find",
+            "Load_Balancer",
+            condition,
+        ])?;
+        Ok::<_, anyhow::Error>(
+            found
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<BTreeSet<_>>(),
+        )
+    };
+    let before = balancers()?;
+    ensure!(!before.is_empty(), "there are no load balancers to delete");
+    let began = Instant::now();
+    let mut arguments = vec!["destroy", "Load_Balancer"];
+    arguments.extend(before.iter().map(String::as_str));
+    world.lab.nbctl(&arguments)?;
+    poll(|| Ok(balancers()? == before))?;
+    world.lab.sync()?;
+    println!(
+        "All {} are back after {:.0} ms, under the same identities:\n",
+        before.len(),
+        began.elapsed().as_secs_f64() * 1e3
+    );
+    let mut table = table(["CLIENT", "ASKS", "ANSWERED BY"]);
+    line(
+        world,
+        &mut table,
+        ("shop/client", Protocol::Tcp, VIP),
+        &WEB[1..],
+    )?;
+    println!("{}", table.trim_fmt());
+    Ok(())
+}

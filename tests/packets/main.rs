@@ -1,0 +1,14 @@
+//! Scenario 1 with packets: workloads of a VPC reach its services, and nothing else does.
+//!
+//! Every test starts an OVN lab and the real controller on a directory of manifests, and asks who answers. Missing is
+//! SCTP: the userspace datapath that any kernel can run has no connection tracking for it. The rows it becomes are
+//! compared in the planner's golden tests.
+
+mod affinity;
+mod balance;
+mod changes;
+mod dns;
+mod isolation;
+mod kinds;
+mod refusal;
+mod world;

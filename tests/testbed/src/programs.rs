@@ -1,0 +1,44 @@
+//! The project's own programs, for tests that run them as their users do.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::{Deserializer, Value};
+
+use crate::process::run;
+
+/// Builds a program of this workspace, if it is not up to date, and returns where it is. In a test's own profile: the
+/// same artefacts as `cargo test` and `cargo build` use.
+///
+/// # Errors
+/// If cargo cannot build it; with its words.
+pub fn build(program: &str) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .args([
+            "build",
+            "--quiet",
+            "--message-format=json-render-diagnostics",
+        ])
+        .args(["--package", program, "--bin", program]);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    // A test's own variables of cargo's would count as a change of the build scripts' environment.
+    for (key, _) in std::env::vars_os() {
+        let name = key.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&key);
+        }
+    }
+    let output = run(&mut command).with_context(|| format!("building {program}"))?;
+    Deserializer::from_str(&output)
+        .into_iter::<Value>()
+        .filter_map(Result::ok)
+        .filter(|message| message["target"]["name"] == program)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo does not say where it put {program}"))
+}
