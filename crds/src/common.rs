@@ -57,6 +57,36 @@ impl Protocol {
     }
 }
 
+/// What a backend is.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum BackendKind {
+    /// A Pod.
+    Pod,
+    /// A virtual machine.
+    #[serde(rename = "VM")]
+    Vm,
+    /// A bare-metal server.
+    #[serde(rename = "BM")]
+    Bm,
+    /// A VNic, whoever owns it.
+    #[serde(rename = "VNicIP")]
+    VNicIp,
+}
+
+impl BackendKind {
+    /// The word manifests use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pod => "Pod",
+            Self::Vm => "VM",
+            Self::Bm => "BM",
+            Self::VNicIp => "VNicIP",
+        }
+    }
+}
+
 /// Address family.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,

@@ -27,8 +27,8 @@ pub mod vpc;
 pub mod yusur_service;
 
 pub use common::{
-    Condition, IntOrString, IpFamily, LabelSelector, NamedPort, NamespaceRule, NamespacesFrom,
-    Protocol,
+    BackendKind, Condition, IntOrString, IpFamily, LabelSelector, NamedPort, NamespaceRule,
+    NamespacesFrom, Protocol,
 };
 pub use eip::{EipSpec, EipStatus};
 pub use eip_gateway::{EipGatewaySpec, EipGatewayStatus};
@@ -39,9 +39,9 @@ pub use subnet::{SubnetSpec, SubnetStatus};
 pub use vnic::{Device, OwnerKind, VNicOwner, VNicSpec, VNicStatus};
 pub use vpc::{StaticRoute, VpcSpec, VpcStatus};
 pub use yusur_service::{
-    AffinityType, Algorithm, Backend, BackendCounts, BackendKind, EipRequest, HealthCheck,
-    IpFamilyPolicy, Path, PortOverride, Publish, ServicePort, SessionAffinity, SourceAddress,
-    WhenAllFail, YusurServiceSpec, YusurServiceStatus,
+    AffinityType, Algorithm, Backend, BackendCounts, EipRequest, HealthCheck, IpFamilyPolicy, Path,
+    PortOverride, Publish, ServicePort, SessionAffinity, SourceAddress, WhenAllFail,
+    YusurServiceSpec, YusurServiceStatus,
 };
 
 #[cfg(feature = "kube")]

@@ -3,8 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Condition, Time};
-use crate::yusur_service::BackendKind;
+use crate::common::{BackendKind, Condition, Time};
 
 /// What a NetworkProbe is to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

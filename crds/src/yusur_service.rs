@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Condition, IntOrString, IpFamily, LabelSelector, Protocol};
+use crate::common::{BackendKind, Condition, IntOrString, IpFamily, LabelSelector, Protocol};
 use crate::network_probe::{self, ProbeProtocol};
 
 /// What a service is to be.
@@ -343,36 +343,6 @@ pub struct PortOverride {
     /// Its number.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
-}
-
-/// What a backend is.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-pub enum BackendKind {
-    /// A Pod.
-    Pod,
-    /// A virtual machine.
-    #[serde(rename = "VM")]
-    Vm,
-    /// A bare-metal server.
-    #[serde(rename = "BM")]
-    Bm,
-    /// A VNic, whoever owns it.
-    #[serde(rename = "VNicIP")]
-    VNicIp,
-}
-
-impl BackendKind {
-    /// The word manifests use.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pod => "Pod",
-            Self::Vm => "VM",
-            Self::Bm => "BM",
-            Self::VNicIp => "VNicIP",
-        }
-    }
 }
 
 /// How a backend is chosen for a new connection.

@@ -131,6 +131,22 @@ impl Kind {
             Self::VirtualMachineInstance => "VirtualMachineInstance",
         }
     }
+
+    /// Whether the kind is one of `yusur.io`'s; the others are Kubernetes' and KubeVirt's.
+    pub fn custom(self) -> bool {
+        !matches!(
+            self,
+            Self::Pod | Self::Node | Self::Namespace | Self::VirtualMachineInstance
+        )
+    }
+
+    /// Whether its objects live in a namespace; the others are the cluster's.
+    pub fn namespaced(self) -> bool {
+        !matches!(
+            self,
+            Self::Vpc | Self::Subnet | Self::EipGateway | Self::Node | Self::Namespace
+        )
+    }
 }
 
 impl fmt::Display for Kind {

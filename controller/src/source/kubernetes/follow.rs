@@ -13,8 +13,8 @@ use kube::{Client, Error as ClientError};
 use tracing::{debug, info, warn};
 use yusur_planner::{Change, Kind, ObjectRef};
 
-use super::kinds::{Resource, Watch};
 use super::optional;
+use super::resource::{Resource, Watch};
 use super::watched::Watched;
 use crate::source::{Problem, Sender, SourceEvent};
 

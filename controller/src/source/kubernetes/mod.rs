@@ -7,6 +7,7 @@ mod client;
 mod follow;
 mod kinds;
 pub mod lease;
+mod resource;
 mod watched;
 
 use kube::Client;
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 use yusur_planner::Kind;
 
 pub use client::connect;
-pub(crate) use kinds::Resource;
+pub(crate) use resource::Resource;
 
 use super::Sources;
 

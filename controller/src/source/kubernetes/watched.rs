@@ -9,8 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use yusur_planner::{Change, ObjectName, ObjectRef};
 
-use super::kinds::{Resource, Watch};
-use crate::source::manifests::namespaced;
+use super::resource::{Resource, Watch};
 use crate::source::shape::Metadata;
 
 /// An object of the kind `W`.
@@ -57,7 +56,7 @@ impl<'de, W: Watch> Deserialize<'de> for Watched<W> {
 
 fn reference<W: Watch>(metadata: &Metadata) -> ObjectRef {
     let name = metadata.name.as_deref().unwrap_or_default();
-    let name = if namespaced(W::KIND) {
+    let name = if W::KIND.namespaced() {
         ObjectName::new(metadata.namespace.as_deref().unwrap_or_default(), name)
     } else {
         ObjectName::cluster(name)

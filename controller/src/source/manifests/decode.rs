@@ -6,13 +6,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use yusur_crds::API_VERSION;
 use yusur_planner::{Change, Kind, Object, ObjectName, ObjectRef};
 
 use super::records::Records;
 use crate::source::shape::{self, Custom};
-
-/// The group and version of our kinds.
-pub(super) const API_VERSION: &str = "yusur.io/v1alpha1";
 
 /// What a document is.
 #[derive(Debug)]
@@ -65,9 +63,9 @@ pub(super) fn document(
             change: Ok(None),
         };
     }
-    if custom(kind) {
+    if kind.custom() {
         records.complete(&object, &mut value);
-    } else if namespaced(kind) {
+    } else if kind.namespaced() {
         value["metadata"]["namespace"] = Value::from(&*object.name.namespace);
     }
     Document::Ours {
@@ -110,22 +108,6 @@ fn kind_of(api_version: &str, kind: &str) -> Result<Option<Kind>, String> {
     Ok(Some(found))
 }
 
-/// Whether the kind is one of yusur.io's.
-pub(crate) fn custom(kind: Kind) -> bool {
-    !matches!(
-        kind,
-        Kind::Pod | Kind::Node | Kind::Namespace | Kind::VirtualMachineInstance
-    )
-}
-
-/// Whether objects of the kind live in a namespace.
-pub(crate) fn namespaced(kind: Kind) -> bool {
-    !matches!(
-        kind,
-        Kind::Vpc | Kind::Subnet | Kind::EipGateway | Kind::Node | Kind::Namespace
-    )
-}
-
 /// Kind, namespace and name. They become names of files and rows, so they have to be what Kubernetes accepts.
 fn identity(kind: Kind, value: &Value) -> Result<ObjectRef, String> {
     let metadata = &value["metadata"];
@@ -142,7 +124,7 @@ fn identity(kind: Kind, value: &Value) -> Result<ObjectRef, String> {
             "{kind} {name:?}: a name is lower-case letters, digits, '-' and '.', at most 253, and starts and ends with a letter or digit"
         ));
     }
-    let namespace = match (namespaced(kind), &metadata["namespace"]) {
+    let namespace = match (kind.namespaced(), &metadata["namespace"]) {
         (_, Value::Null) => "default",
         (_, Value::String(text)) if text.is_empty() => "default",
         (true, Value::String(text))
@@ -157,7 +139,7 @@ fn identity(kind: Kind, value: &Value) -> Result<ObjectRef, String> {
             ));
         }
     };
-    let name = if namespaced(kind) {
+    let name = if kind.namespaced() {
         ObjectName::new(namespace, name)
     } else {
         ObjectName::cluster(name)

@@ -21,7 +21,6 @@ use anyhow::Context;
 use tracing::debug;
 use yusur_planner::Kind;
 
-pub(crate) use self::decode::namespaced;
 pub use self::records::Records;
 use super::{Sender, SourceEvent, Sources};
 

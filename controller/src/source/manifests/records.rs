@@ -20,7 +20,6 @@ use uuid::Uuid;
 use yusur_planner::ObjectRef;
 
 use super::KINDS;
-use super::decode::namespaced;
 
 /// Namespace of the version-5 UUIDs that stand in for an API server's uids.
 const UID_NAMESPACE: Uuid = Uuid::from_u128(0x6d1c_5d6e_2a0b_4c6f_9a57_6f1f_7e6b_0c41);
@@ -104,7 +103,7 @@ impl Records {
     pub(super) fn complete(&self, object: &ObjectRef, value: &mut Value) {
         let (status, record) = self.recall(object, value);
         let metadata = &mut value["metadata"];
-        if namespaced(object.kind) {
+        if object.kind.namespaced() {
             metadata["namespace"] = Value::from(&*object.name.namespace);
         }
         metadata["uid"] = Value::from(record.uid);
@@ -183,9 +182,12 @@ impl Records {
         let Some(record) = known.get(object).filter(|record| record.uid == uid) else {
             return Ok(false);
         };
-        let namespace = namespaced(object.kind).then(|| object.name.namespace.to_string());
+        let namespace = object
+            .kind
+            .namespaced()
+            .then(|| object.name.namespace.to_string());
         let file = File {
-            api_version: super::decode::API_VERSION.to_owned(),
+            api_version: yusur_crds::API_VERSION.to_owned(),
             kind: object.kind.as_str().to_owned(),
             metadata: FileMetadata {
                 namespace,
@@ -263,7 +265,7 @@ impl Records {
         let mut path = self
             .directory
             .join(object.kind.as_str().to_ascii_lowercase());
-        if namespaced(object.kind) {
+        if object.kind.namespaced() {
             path.push(&*object.name.namespace);
         }
         path.push(format!("{}.yaml", object.name.name));
