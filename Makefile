@@ -11,7 +11,7 @@ demo: ## the product at work: three nodes and a gateway on this machine, request
 test: ## everything: format, lints, licences, documentation, all tests (STAGES="lint tests" for some)
 	@scripts/test $(STAGES)
 
-bench: ## the benchmarks (BENCH=name for one)
+bench: ## the benchmarks (BENCH=name for one, BENCH=whole for all parts together; FULL=1: also with 100,000 services)
 	@scripts/bench $(BENCH)
 
 soak: ## the long runs that `make test` has only a short form of

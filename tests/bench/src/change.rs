@@ -1,0 +1,156 @@
+//! A running controller: one endpoint changes, many change at once, nothing changes over a restart.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::floor;
+use crate::monitor::Monitor;
+use crate::report::{Goal, Report, milliseconds, percentile, seconds};
+use crate::world::World;
+
+/// Between two changes, for what follows one (its status) to come to rest.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How long a change may take before it counts as lost.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Services changed at once.
+const MANY: usize = 1_000;
+
+/// All of it, at the size the world has.
+pub(crate) fn measure(world: &World, changes: usize, report: &mut Report) -> Result<()> {
+    report.part(format!(
+        "Running, {} services with {}",
+        world.size,
+        world.backends.word()
+    ));
+    let northbound = world.northbound()?;
+    let mut controller = world.controller(&northbound)?;
+    controller.wait_converged()?;
+    controller.wait_told()?;
+    northbound.monitor.until_quiet(Duration::from_secs(1))?;
+
+    let plan = |controller: &crate::controller::Controller| -> Result<(f64, f64)> {
+        Ok((
+            controller.metric("plan_seconds_sum")?,
+            controller.metric("plan_seconds_count")?,
+        ))
+    };
+    let before = plan(&controller)?;
+    let mut samples = samples(world, &northbound.monitor, changes)?;
+    let after = plan(&controller)?;
+    let planner = (after.0 - before.0) / (after.1 - before.1).max(1.0);
+
+    let burst = if world.size >= MANY {
+        Some(burst(world, &northbound.monitor, &controller)?)
+    } else {
+        None
+    };
+
+    controller.wait_told()?;
+    controller.stop()?;
+    northbound.monitor.until_quiet(Duration::from_secs(1))?;
+    let mut controller = world.controller(&northbound)?;
+    controller.wait_converged()?;
+    let converged = controller.said("the Northbound is what the objects mean")?;
+    let updates = northbound.monitor.until_quiet(Duration::from_secs(2))?;
+    let changed: usize = updates.iter().map(crate::monitor::Update::all_rows).sum();
+    controller.stop()?;
+    drop(northbound);
+
+    let mut floor = floor::latency(world, changes)?;
+    for (name, part, limit, word) in [("p50", 0.50, 0.5e-3, "0.5 ms"), ("p99", 0.99, 2e-3, "2 ms")]
+    {
+        let ours = percentile(&mut samples, part);
+        let bare = percentile(&mut floor, part);
+        report.line(
+            format!("one change, API answer to row seen, {name}; a bare watch and write"),
+            milliseconds(ours),
+            milliseconds(bare),
+            Goal::below(ours, limit, word),
+        );
+    }
+    report.line(
+        "one change, planner",
+        format!("{:.1} µs", planner * 1e6),
+        String::new(),
+        Goal::below(planner, 50e-6, "50 µs"),
+    );
+    if let Some(burst) = burst {
+        report.line(
+            format!("{MANY} changes at once, transactions; how long the API server took"),
+            burst.transactions.to_string(),
+            seconds(burst.sending),
+            Goal::below(burst.transactions as f64, 50.0, "50"),
+        );
+    }
+    report.line(
+        "restart with nothing changed, rows changed; start to done",
+        changed.to_string(),
+        seconds(converged.context("just waited for")?),
+        Goal::at_most(changed as f64, 0.0, "0"),
+    );
+    Ok(())
+}
+
+/// Changes one endpoint after another: seconds from the API server's answer to the row seen. An update may be seen
+/// before the answer is.
+pub(crate) fn samples(world: &World, monitor: &Monitor, changes: usize) -> Result<Vec<f64>> {
+    let mut samples = Vec::with_capacity(changes);
+    for turn in 0..changes {
+        // Wanders over all of them.
+        let answered = world.api.send(&world.change(turn * 7919 % world.size))?;
+        loop {
+            let update = monitor
+                .next(PATIENCE)?
+                .context("a change had no effect on any load balancer")?;
+            if update.rows("Load_Balancer") > 0 {
+                let early = answered
+                    .checked_duration_since(update.at)
+                    .unwrap_or_default();
+                let late = update
+                    .at
+                    .checked_duration_since(answered)
+                    .unwrap_or_default();
+                samples.push(late.as_secs_f64() - early.as_secs_f64());
+                break;
+            }
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(samples)
+}
+
+struct Burst {
+    transactions: usize,
+    sending: Duration,
+}
+
+/// Changes one endpoint of many services, as fast as the API server takes it.
+fn burst(
+    world: &World,
+    monitor: &Monitor,
+    controller: &crate::controller::Controller,
+) -> Result<Burst> {
+    monitor.until_quiet(Duration::from_secs(1))?;
+    let before = controller.metric("transaction_units_count")?;
+    let requests: Vec<_> = (0..MANY).map(|at| world.change(at)).collect();
+    let began = std::time::Instant::now();
+    world.api.send_all(&requests)?;
+    let sending = began.elapsed();
+    let updates = monitor.until_quiet(Duration::from_secs(2))?;
+    let transactions = updates
+        .iter()
+        .filter(|update| update.rows("Load_Balancer") > 0)
+        .count();
+    let sent = controller.metric("transaction_units_count")? - before;
+    anyhow::ensure!(
+        sent >= transactions as f64,
+        "the clock saw more transactions than were sent"
+    );
+    Ok(Burst {
+        transactions,
+        sending,
+    })
+}
