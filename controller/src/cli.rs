@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, ValueEnum};
+use ipnet::{Ipv4Net, Ipv6Net};
 
 /// Where `ovn-northd`'s host keeps the Northbound socket on the distributions we know.
 const NB_DEFAULT: &str = "unix:/run/ovn/ovnnb_db.sock";
@@ -194,6 +195,52 @@ pub struct InstallArgs {
     /// Zone of the services' DNS names: NAME.NAMESPACE.svc.ZONE.
     #[arg(long, value_name = "ZONE", env = "YUSUR_CLUSTER_DOMAIN", default_value = "cluster.local", value_parser = dns_zone)]
     pub cluster_domain: String,
+
+    /// Range in which EIP gateways and the routers of VPCs meet. Like the ranges below, the system's own: no Subnet and
+    /// no EIP gateway may overlap it, and the outside does not reach it.
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "YUSUR_JOIN_RANGE",
+        default_value = "100.64.0.0/16"
+    )]
+    pub join_range: Ipv4Net,
+
+    /// Range of the ports by which nodes and probes reach into VPCs, the same in every VPC.
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "YUSUR_PROBE_RANGE",
+        default_value = "100.66.0.0/16"
+    )]
+    pub probe_range: Ipv4Net,
+
+    /// Range of the addresses by which a node reaches services whose cluster addresses clash.
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "YUSUR_NODE_VIP_RANGE",
+        default_value = "100.67.0.0/16"
+    )]
+    pub node_vip_range: Ipv4Net,
+
+    /// Range of the addresses by which services reach backends in other VPCs; each VPC has a /24 of it.
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "YUSUR_VPC_VIP_RANGE",
+        default_value = "100.96.0.0/11"
+    )]
+    pub vpc_vip_range: Ipv4Net,
+
+    /// IPv6 prefix, a /48, in which the ranges above have their IPv6 counterparts.
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "YUSUR_SYSTEM_PREFIX_V6",
+        default_value = "fd79:7573:7572::/48"
+    )]
+    pub system_prefix_v6: Ipv6Net,
 }
 
 /// Logs, metrics, health.
@@ -277,6 +324,32 @@ impl SouthboundArgs {
                 .as_deref()
                 .zip(self.sb_private_key.as_deref()),
         })
+    }
+}
+
+// === impl InstallArgs ===
+
+impl InstallArgs {
+    /// The planner's setup.
+    ///
+    /// # Errors
+    /// When the ranges contradict each other; with the flags in question.
+    pub fn planner(&self) -> Result<yusur_planner::Config, String> {
+        let mut config = yusur_planner::Config::new(self.owner.as_str());
+        config.zone = self.cluster_domain.as_str().into();
+        config.ranges = yusur_planner::Ranges::new(
+            self.join_range,
+            self.probe_range,
+            self.node_vip_range,
+            self.vpc_vip_range,
+            self.system_prefix_v6,
+        )
+        .map_err(|problem| {
+            format!(
+                "{problem} (--join-range, --probe-range, --node-vip-range, --vpc-vip-range, --system-prefix-v6)"
+            )
+        })?;
+        Ok(config)
     }
 }
 
@@ -369,6 +442,13 @@ mod tests {
         assert_eq!(
             parse(&["--owner", "blue-2"]).unwrap().install.owner,
             "blue-2"
+        );
+        let overlapping = parse(&["--probe-range", "100.64.4.0/24"]).unwrap();
+        let error = overlapping.install.planner().unwrap_err();
+        assert!(error.contains("overlaps"), "{error}");
+        assert_eq!(
+            parse(&[]).unwrap().install.planner().unwrap().ranges,
+            yusur_planner::Ranges::default()
         );
         assert!(parse(&["--cluster-domain", "a..b"]).is_err());
         assert_eq!(

@@ -47,6 +47,7 @@ pub fn blocking(cli: Cli) -> anyhow::Result<()> {
 /// # Errors
 /// As [`blocking`].
 pub async fn run(cli: Cli, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let planner = cli.install.planner().map_err(anyhow::Error::msg)?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let (probe, health) = HealthProbe::new();
@@ -93,8 +94,6 @@ pub async fn run(cli: Cli, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     let (source, sources) = Manifests::start(options, records.clone())?;
     tasks.spawn(directory::run(status.clone(), records, metrics.clone()));
 
-    let mut planner = yusur_planner::Config::new(owner.as_str());
-    planner.zone = cli.install.cluster_domain.as_str().into();
     let engine = Engine::new(Parts {
         authority: Authority::lock(&client, &owner),
         client: client.clone(),

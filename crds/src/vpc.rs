@@ -89,6 +89,10 @@ pub struct VpcSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
     pub static_routes: Vec<StaticRoute>,
+    /// Name of the EipGateway by which workloads reach the outside; all EIPs of the Vpc's services must be of it. Default: the one that the EIP of the oldest service is of; without any, the Vpc has no way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub eip_gateway: Option<String>,
     /// Name or UUID of an existing OVN Logical_Router to use as it is. Only rows that belong to this Vpc's services, subnets and routes are added to it; nothing else of it is changed, and it stays when the Vpc goes. Without it a router is created. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
@@ -106,6 +110,7 @@ impl Default for VpcSpec {
             allowed_namespaces: NamespaceRule::default(),
             node_access: true,
             static_routes: Vec::new(),
+            eip_gateway: None,
             logical_router: None,
         }
     }
@@ -153,4 +158,10 @@ pub struct VpcStatus {
     /// Name of the OVN Logical_Router that is this Vpc's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logical_router: Option<String>,
+    /// Name of the EipGateway that the Vpc has joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eip_gateway: Option<String>,
+    /// The router's addresses towards that gateway: what workloads of other Vpcs see of clients from this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub join_addresses: Vec<String>,
 }

@@ -13,6 +13,7 @@ use yusur_crds::{
 };
 
 use crate::name::{Name, ObjectName};
+use crate::ranges::Ranges;
 use crate::unit::{Kind, ObjectRef};
 
 /// The part of `metadata` that the planner reads.
@@ -175,14 +176,17 @@ pub struct Config {
     pub owner: Name,
     /// The zone of the services' DNS names (`name.namespace.svc.ZONE`).
     pub zone: Name,
+    /// The address ranges the system uses for itself.
+    pub ranges: Ranges,
 }
 
 impl Config {
-    /// The usual setup of this owner: zone `cluster.local`.
+    /// The usual setup of this owner: zone `cluster.local`, the default ranges.
     pub fn new(owner: impl Into<Name>) -> Self {
         Self {
             owner: owner.into(),
             zone: "cluster.local".into(),
+            ranges: Ranges::default(),
         }
     }
 }

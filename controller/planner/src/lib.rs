@@ -33,6 +33,7 @@ mod inventory;
 mod name;
 pub mod nb;
 mod plan;
+mod ranges;
 mod run;
 mod unit;
 mod verdict;
@@ -44,6 +45,7 @@ pub use input::{
 pub use inventory::{Addresses, Census, Family, Inventory, Problem, mass_deletion};
 pub use name::{Name, ObjectName};
 pub use plan::{Group, Plan, operations, plan};
+pub use ranges::Ranges;
 pub use run::{Northbound, Unsettled, run};
 pub use unit::{Kind, ObjectRef, Unit};
 pub use verdict::{Condition, Event, NOT_YET_SUPPORTED, Severity, Status, Subject, Truth, Verdict};

@@ -17,6 +17,9 @@ pub const UNIT: &str = "yusur.io/unit";
 pub const UID: &str = "yusur.io/uid";
 /// The key of a port's `external_ids` that says which Subnet its addresses are of.
 pub const SUBNET: &str = "yusur.io/subnet";
+/// The key of an HA_Chassis_Group's `external_ids` that says for which nodes, in the order of the spec, its priorities
+/// were set.
+pub const NODES: &str = "yusur.io/nodes";
 /// What all our keys of `external_ids` begin with. Keys that do not are left alone.
 pub const PREFIX: &str = "yusur.io/";
 
@@ -25,8 +28,8 @@ pub type Text = SmolStr;
 /// A map column.
 pub type Map = BTreeMap<Text, Text>;
 
-/// A VPC's router.
-#[derive(Clone, Debug, PartialEq, Eq, Table)]
+/// A VPC's router, or an EIP gateway's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Table)]
 #[ovsdb(table = "Logical_Router")]
 pub struct LogicalRouter {
     /// Name; unique by our own care.
@@ -35,12 +38,16 @@ pub struct LogicalRouter {
     pub ports: BTreeSet<Uuid>,
     /// Routes, children of the router.
     pub static_routes: BTreeSet<Uuid>,
+    /// Address translations, children of the router.
+    pub nat: BTreeSet<Uuid>,
+    /// The groups whose load balancers its traffic meets.
+    pub load_balancer_group: BTreeSet<Uuid>,
     /// Labels.
     pub external_ids: Map,
 }
 
 /// A router's port.
-#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Table)]
 #[ovsdb(table = "Logical_Router_Port")]
 pub struct LogicalRouterPort {
     /// Name, unique in the database.
@@ -49,6 +56,8 @@ pub struct LogicalRouterPort {
     pub mac: Text,
     /// Addresses with prefix lengths.
     pub networks: BTreeSet<Text>,
+    /// The chassis one of which has the port: what makes it a distributed gateway port.
+    pub ha_chassis_group: Option<Uuid>,
     /// False takes it down.
     pub enabled: Option<bool>,
     /// Labels.
@@ -73,8 +82,8 @@ pub struct StaticRoute {
     pub external_ids: Map,
 }
 
-/// A Subnet's switch.
-#[derive(Clone, Debug, PartialEq, Eq, Table)]
+/// A Subnet's switch, or one of an EIP gateway's two.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Table)]
 #[ovsdb(table = "Logical_Switch")]
 pub struct LogicalSwitch {
     /// Name; unique by our own care.
@@ -85,17 +94,19 @@ pub struct LogicalSwitch {
     pub load_balancer_group: BTreeSet<Uuid>,
     /// The DNS rows its ports' queries are answered from.
     pub dns_records: BTreeSet<Uuid>,
+    /// What may pass, children of the switch.
+    pub acls: BTreeSet<Uuid>,
     /// Labels.
     pub external_ids: Map,
 }
 
-/// A switch's port: of a Pod, a VNic, or towards a router.
-#[derive(Clone, Debug, PartialEq, Eq, Table)]
+/// A switch's port: of a Pod, a VNic, towards a router or a physical network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Table)]
 #[ovsdb(table = "Logical_Switch_Port")]
 pub struct LogicalSwitchPort {
     /// Name, unique in the database: the `iface-id` of the interface that is this port.
     pub name: Text,
-    /// Empty for a VIF, `router` for the peer of a router's port.
+    /// Empty for a VIF, `router` for the peer of a router's port, `localnet` for a physical network.
     #[ovsdb(column = "type")]
     pub kind: Text,
     /// Type-specific options.
@@ -104,6 +115,8 @@ pub struct LogicalSwitchPort {
     pub addresses: BTreeSet<Text>,
     /// The addresses it may send from; any if empty.
     pub port_security: BTreeSet<Text>,
+    /// VLAN of a localnet port.
+    pub tag: Option<i64>,
     /// False takes it down.
     pub enabled: Option<bool>,
     /// Written by OVN: the port is bound to a chassis and its flows are installed.
@@ -134,6 +147,74 @@ pub struct LoadBalancer {
     pub external_ids: Map,
 }
 
+/// A translation of addresses on a router.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[ovsdb(table = "NAT")]
+pub struct Nat {
+    /// `snat`, `dnat` or `dnat_and_snat`.
+    #[ovsdb(column = "type")]
+    pub kind: Text,
+    /// Address outside.
+    pub external_ip: Text,
+    /// Address, or network, inside.
+    pub logical_ip: Text,
+    /// Options.
+    pub options: Map,
+    /// Labels.
+    pub external_ids: Map,
+}
+
+/// A rule about what may pass a switch.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[ovsdb(table = "ACL")]
+pub struct Acl {
+    /// `from-lport` or `to-lport`.
+    pub direction: Text,
+    /// 0 to 32767; the highest that matches counts.
+    pub priority: i64,
+    /// Which packets (an OVN expression).
+    #[ovsdb(column = "match")]
+    pub expression: Text,
+    /// What becomes of them.
+    pub action: Text,
+    /// Labels.
+    pub external_ids: Map,
+}
+
+/// The chassis among which a gateway port moves.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[ovsdb(table = "HA_Chassis_Group")]
+pub struct HaChassisGroup {
+    /// Name, unique in the database.
+    pub name: Text,
+    /// Its chassis, children of the group.
+    pub ha_chassis: BTreeSet<Uuid>,
+    /// Labels.
+    pub external_ids: Map,
+}
+
+/// A chassis of a group, with its rank.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[ovsdb(table = "HA_Chassis")]
+pub struct HaChassis {
+    /// The chassis' name.
+    pub chassis_name: Text,
+    /// 0 to 32767; of those that live the highest serves.
+    pub priority: i64,
+    /// Labels.
+    pub external_ids: Map,
+}
+
+/// The one row for what is said about all of OVN.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[ovsdb(table = "NB_Global")]
+pub struct NbGlobal {
+    /// Options.
+    pub options: Map,
+    /// Labels, and which of `options` are ours.
+    pub external_ids: Map,
+}
+
 /// All load balancers of a VPC. It has no `external_ids`: its name says whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[ovsdb(table = "Load_Balancer_Group")]
@@ -161,6 +242,9 @@ pub enum Class {
     Whole,
     /// Ours by key: keys that begin with [`PREFIX`] are ours, others are left alone.
     Keys,
+    /// Ours by name: of a row that is not ours, the keys a desired row names, and those it named before (NB_Global's
+    /// `external_ids` records which). Others are left alone, and ours are given back.
+    Named,
     /// Ours by member: references to rows of ours are ours, others are left alone. Changed only by `mutate`.
     Members,
     /// The server's or OVN's: read, never written.
@@ -183,9 +267,9 @@ pub struct TableSpec {
 impl TableSpec {
     /// Whether a desired row says what this column is to be (rather than by members, or not at all).
     pub fn says(&self, column: &str) -> bool {
-        self.columns
-            .iter()
-            .any(|(name, class)| *name == column && matches!(class, Class::Whole | Class::Keys))
+        self.columns.iter().any(|(name, class)| {
+            *name == column && matches!(class, Class::Whole | Class::Keys | Class::Named)
+        })
     }
 }
 
@@ -204,6 +288,8 @@ pub const TABLES: &[TableSpec] = &[
             ("name", Class::Whole),
             ("ports", Class::Members),
             ("static_routes", Class::Members),
+            ("nat", Class::Members),
+            ("load_balancer_group", Class::Members),
             ("external_ids", Class::Keys),
         ],
         referrers: &[],
@@ -215,6 +301,7 @@ pub const TABLES: &[TableSpec] = &[
             ("name", Class::Whole),
             ("mac", Class::Whole),
             ("networks", Class::Whole),
+            ("ha_chassis_group", Class::Whole),
             ("enabled", Class::Whole),
             ("external_ids", Class::Keys),
         ],
@@ -241,6 +328,7 @@ pub const TABLES: &[TableSpec] = &[
             ("ports", Class::Members),
             ("load_balancer_group", Class::Members),
             ("dns_records", Class::Members),
+            ("acls", Class::Members),
             ("external_ids", Class::Keys),
         ],
         referrers: &[],
@@ -254,6 +342,7 @@ pub const TABLES: &[TableSpec] = &[
             ("options", Class::Whole),
             ("addresses", Class::Whole),
             ("port_security", Class::Whole),
+            ("tag", Class::Whole),
             ("enabled", Class::Whole),
             ("up", Class::Server),
             ("external_ids", Class::Keys),
@@ -279,7 +368,60 @@ pub const TABLES: &[TableSpec] = &[
         name: LoadBalancerGroup::NAME,
         root: true,
         columns: &[("name", Class::Whole), ("load_balancer", Class::Members)],
-        referrers: &[(LogicalSwitch::NAME, "load_balancer_group")],
+        referrers: &[
+            (LogicalSwitch::NAME, "load_balancer_group"),
+            (LogicalRouter::NAME, "load_balancer_group"),
+        ],
+    },
+    TableSpec {
+        name: Nat::NAME,
+        root: false,
+        columns: &[
+            ("type", Class::Whole),
+            ("external_ip", Class::Whole),
+            ("logical_ip", Class::Whole),
+            ("options", Class::Whole),
+            ("external_ids", Class::Keys),
+        ],
+        referrers: &[(LogicalRouter::NAME, "nat")],
+    },
+    TableSpec {
+        name: Acl::NAME,
+        root: false,
+        columns: &[
+            ("direction", Class::Whole),
+            ("priority", Class::Whole),
+            ("match", Class::Whole),
+            ("action", Class::Whole),
+            ("external_ids", Class::Keys),
+        ],
+        referrers: &[(LogicalSwitch::NAME, "acls")],
+    },
+    TableSpec {
+        name: HaChassisGroup::NAME,
+        root: true,
+        columns: &[
+            ("name", Class::Whole),
+            ("ha_chassis", Class::Members),
+            ("external_ids", Class::Keys),
+        ],
+        referrers: &[],
+    },
+    TableSpec {
+        name: HaChassis::NAME,
+        root: false,
+        columns: &[
+            ("chassis_name", Class::Whole),
+            ("priority", Class::Whole),
+            ("external_ids", Class::Keys),
+        ],
+        referrers: &[(HaChassisGroup::NAME, "ha_chassis")],
+    },
+    TableSpec {
+        name: NbGlobal::NAME,
+        root: true,
+        columns: &[("options", Class::Named), ("external_ids", Class::Named)],
+        referrers: &[],
     },
     TableSpec {
         name: Dns::NAME,
@@ -297,6 +439,9 @@ pub fn table(name: &str) -> Option<&'static TableSpec> {
 /// The name of the index from a unit (its text) to the rows that carry its name and ours. Beside it every column of
 /// class [`Class::Members`] has an index called like itself: from a row to the rows that refer to it.
 pub const BY_UNIT: &str = "yusur-unit";
+
+/// The column, and the index, from a group of chassis to the router ports that are on it.
+pub const CHASSIS_GROUP: &str = "ha_chassis_group";
 
 /// The indexes that [`crate::plan()`] and [`crate::Inventory`] read: declare them on the replica before it is filled.
 pub fn indexes(owner: &str) -> Vec<(&'static str, Index)> {
@@ -325,6 +470,9 @@ pub fn indexes(owner: &str) -> Vec<(&'static str, Index)> {
             })
         };
         indexes.push((table.name, unit));
+        if table.name == LogicalRouterPort::NAME {
+            indexes.push((table.name, Index::column(CHASSIS_GROUP)));
+        }
         for (column, class) in table.columns {
             if *class == Class::Members {
                 indexes.push((table.name, Index::column(*column)));
@@ -429,8 +577,58 @@ impl Ids {
             Unit::Service(_) => ["tcp", "udp", "sctp"]
                 .map(|protocol| (LoadBalancer::NAME, self.load_balancer(unit, protocol)))
                 .to_vec(),
-            Unit::Other(_) => Vec::new(),
+            Unit::EipGateway(name) => vec![
+                (LogicalRouter::NAME, self.gateway_router(name)),
+                (LogicalSwitch::NAME, self.gateway_switch(name)),
+                (LogicalSwitch::NAME, self.join(name)),
+                (HaChassisGroup::NAME, self.chassis_group(name)),
+            ],
+            // Their rows' ids follow from addresses.
+            Unit::Eip(_) | Unit::Global | Unit::Other(_) => Vec::new(),
         }
+    }
+
+    /// The id of an EIP gateway's router.
+    pub fn gateway_router(&self, gateway: &str) -> Uuid {
+        self.row(LogicalRouter::NAME, &format!("eipgateway/{gateway}"))
+    }
+
+    /// The id of the switch that joins an EIP gateway's router to its physical network.
+    pub fn gateway_switch(&self, gateway: &str) -> Uuid {
+        self.row(
+            LogicalSwitch::NAME,
+            &format!("eipgateway/{gateway}/localnet"),
+        )
+    }
+
+    /// The id of the switch on which VPCs' routers meet an EIP gateway's.
+    pub fn join(&self, gateway: &str) -> Uuid {
+        self.row(LogicalSwitch::NAME, &format!("eipgateway/{gateway}/join"))
+    }
+
+    /// The id of the chassis of an EIP gateway: all that passes it has its ports on one of them.
+    pub fn chassis_group(&self, gateway: &str) -> Uuid {
+        self.row(HaChassisGroup::NAME, gateway)
+    }
+
+    /// The id of one of these chassis.
+    pub fn chassis_of(&self, gateway: &str, node: &str) -> Uuid {
+        self.row(HaChassis::NAME, &format!("{gateway}/{node}"))
+    }
+
+    /// The id of the row that owns an external address: it makes the gateway answer for it.
+    pub fn owner_of(&self, gateway: &str, address: std::net::IpAddr) -> Uuid {
+        self.row(Nat::NAME, &format!("eip/{gateway}/{address}"))
+    }
+
+    /// The id of the port by which a VPC's router joins an EIP gateway.
+    pub fn join_port(&self, vpc: &str) -> Uuid {
+        self.row(LogicalRouterPort::NAME, &format!("join/{vpc}"))
+    }
+
+    /// The key of `NB_Global.external_ids` that says which of its options are this owner's.
+    pub fn options_key(&self) -> Text {
+        Text::from(format!("{PREFIX}{}.options", self.owner))
     }
 
     /// The id of a bucket of a VPC's DNS names.

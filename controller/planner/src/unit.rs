@@ -17,8 +17,14 @@ pub enum Unit {
     Pod(ObjectName),
     /// A VNic's port.
     VNic(ObjectName),
-    /// A service's load balancers.
+    /// A service's load balancers, and what owns its external address where that is its own.
     Service(ObjectName),
+    /// An EIP gateway: its router, its switches, its chassis.
+    EipGateway(Name),
+    /// What owns an Eip's addresses and leads them to a VPC.
+    Eip(ObjectName),
+    /// What is said about all of OVN.
+    Global,
     /// What rows that carry our name say their unit is, if it is none of the above: damage, or a later release's. Such
     /// rows are not wanted.
     Other(Name),
@@ -30,7 +36,9 @@ impl Unit {
         let (kind, name) = match self {
             Self::Vpc(name) => (Kind::Vpc, ObjectName::cluster(name.clone())),
             Self::Subnet(name) => (Kind::Subnet, ObjectName::cluster(name.clone())),
-            Self::Dns(..) | Self::Other(_) => return None,
+            Self::Dns(..) | Self::Global | Self::Other(_) => return None,
+            Self::EipGateway(name) => (Kind::EipGateway, ObjectName::cluster(name.clone())),
+            Self::Eip(name) => (Kind::Eip, name.clone()),
             Self::Pod(name) => (Kind::Pod, name.clone()),
             Self::VNic(name) => (Kind::VNic, name.clone()),
             Self::Service(name) => (Kind::YusurService, name.clone()),
@@ -44,6 +52,9 @@ impl Unit {
     }
 
     fn parse_known(text: &str) -> Option<Self> {
+        if text == "global" {
+            return Some(Self::Global);
+        }
         let (kind, rest) = text.split_once('/')?;
         if rest.is_empty() {
             return None;
@@ -62,6 +73,8 @@ impl Unit {
             "pod" => namespaced().map(Self::Pod),
             "vnic" => namespaced().map(Self::VNic),
             "service" => namespaced().map(Self::Service),
+            "eipgateway" => Some(Self::EipGateway(rest.into())),
+            "eip" => namespaced().map(Self::Eip),
             _ => None,
         }
     }
@@ -76,6 +89,9 @@ impl fmt::Display for Unit {
             Self::Pod(name) => write!(f, "pod/{name}"),
             Self::VNic(name) => write!(f, "vnic/{name}"),
             Self::Service(name) => write!(f, "service/{name}"),
+            Self::EipGateway(name) => write!(f, "eipgateway/{name}"),
+            Self::Eip(name) => write!(f, "eip/{name}"),
+            Self::Global => f.write_str("global"),
             Self::Other(text) => f.write_str(text),
         }
     }
@@ -189,6 +205,9 @@ mod tests {
             "pod/shop/web-0",
             "vnic/shop/vm1",
             "service/shop/web",
+            "eipgateway/internet",
+            "eip/shop/www",
+            "global",
         ] {
             let unit = Unit::parse(text);
             assert!(!matches!(unit, Unit::Other(_)), "{text:?}");

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use yusur_crds::common::condition;
-use yusur_crds::{SubnetStatus, VNicStatus, VpcStatus, YusurServiceStatus};
+use yusur_crds::{
+    EipGatewayStatus, EipStatus, SubnetStatus, VNicStatus, VpcStatus, YusurServiceStatus,
+};
 
 use crate::unit::{ObjectRef, Unit};
 
@@ -196,4 +198,8 @@ pub enum Status {
     VNic(VNicStatus),
     /// A YusurService's.
     YusurService(YusurServiceStatus),
+    /// An EipGateway's.
+    EipGateway(EipGatewayStatus),
+    /// An Eip's.
+    Eip(EipStatus),
 }

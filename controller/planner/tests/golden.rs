@@ -12,7 +12,7 @@ use ovsdb_model::{Clause, Datum, Operation, Row};
 use serde_json::Value;
 use support::manifest::{Document, documents};
 use support::{Memory, OWNER, schema, show};
-use yusur_planner::{Change, Config, Inventory, Kind, ObjectRef, Unit, Verdict, run};
+use yusur_planner::{Change, Config, Inventory, ObjectRef, Status, Unit, Verdict, run};
 
 /// All cases, each by its directory.
 #[test]
@@ -149,15 +149,17 @@ impl World {
     /// Statuses come back with the objects, as from an API server.
     fn record(&mut self, verdicts: &[Verdict]) {
         for verdict in verdicts {
-            let yusur_planner::Status::YusurService(status) = &verdict.status else {
-                continue;
-            };
             let Some(subject) = &verdict.object else {
                 continue;
             };
-            debug_assert_eq!(subject.object.kind, Kind::YusurService);
-            if let Some(Change::YusurService(object)) = self.objects.get_mut(&subject.object) {
-                object.status = Some(status.clone());
+            match (&verdict.status, self.objects.get_mut(&subject.object)) {
+                (Status::YusurService(status), Some(Change::YusurService(object))) => {
+                    object.status = Some(status.clone());
+                }
+                (Status::Eip(status), Some(Change::Eip(object))) => {
+                    object.status = Some(status.clone());
+                }
+                _ => {}
             }
         }
     }

@@ -48,6 +48,8 @@ const NAMESPACES: &[&str] = &["a", "b"];
 const VPCS: &[&str] = &["red", "blue"];
 const SUBNETS: &[&str] = &["s1", "s2", "s3"];
 const LABELS: &[&str] = &["web", "db"];
+const GATEWAYS: &[&str] = &["g1", "g2"];
+const EIPS: &[&str] = &["e1", "e2"];
 
 fn removed(value: &mut Value, gone: bool) {
     if gone {
@@ -55,10 +57,33 @@ fn removed(value: &mut Value, gone: bool) {
     }
 }
 
+/// `eip` and `sourceRanges` of a service, or none.
+fn outside() -> impl Strategy<Value = Option<(Value, Value)>> {
+    (0..9_u8, pick(EIPS), pick(GATEWAYS), any::<bool>()).prop_map(|(how, eip, gateway, guarded)| {
+        let eip = match how {
+            0 => json!({ "name": eip }),
+            1 => json!({ "name": "e1" }),
+            2 => json!({ "gateway": gateway }),
+            3 => json!({ "gateway": gateway, "addresses": ["192.0.2.3"] }),
+            4 => json!({}),
+            5 => json!({ "ipFamilies": ["IPv4", "IPv6"] }),
+            _ => return None,
+        };
+        let sources = if guarded {
+            json!(["198.51.100.0/24", "2001:db8::/32"])
+        } else {
+            json!([])
+        };
+        Some((eip, sources))
+    })
+}
+
 fn object() -> impl Strategy<Value = Value> {
     prop_oneof![
         1 => (pick(VPCS), pick(&["10.96.0.0/29", "10.97.0.0/29"]), 0..4_u8, any::<bool>(), 0..6_u8).prop_map(
             |(name, cidr, allow, route, gone)| {
+                // Some name a gateway, some follow their services.
+                let gateway = if allow == 3 { json!("g1") } else { json!(null) };
                 let allowed = match allow {
                     0 => json!({ "names": ["a"] }),
                     1 => json!({ "selector": { "matchLabels": { "tier": "gold" } } }),
@@ -66,7 +91,7 @@ fn object() -> impl Strategy<Value = Value> {
                 };
                 let routes = if route { json!([{ "destination": "192.0.2.0/24", "nextHop": "10.0.1.9" }]) } else { json!([]) };
                 let mut value = json!({ "kind": "Vpc", "metadata": { "name": name, "uid": name }, "spec": {
-                    "serviceCIDRs": [cidr, "fd00:96::/120"], "allowedNamespaces": allowed, "staticRoutes": routes } });
+                    "serviceCIDRs": [cidr, "fd00:96::/120"], "allowedNamespaces": allowed, "staticRoutes": routes, "eipGateway": gateway } });
                 removed(&mut value, gone == 0);
                 value
             }
@@ -120,8 +145,44 @@ fn object() -> impl Strategy<Value = Value> {
                 value
             }
         ),
-        4 => (pick(NAMESPACES), 0..4_u8, pick(VPCS), 0..6_u8, 0..6_u8, pick(LABELS), 0..6_u8, 0..4_u8).prop_map(
-            |(namespace, n, vpc, address, how, label, gone, port)| {
+        1 => (pick(GATEWAYS), 0..4_u8, any::<bool>(), 0..3_u8, 0..6_u8).prop_map(|(name, net, default, allow, gone)| {
+            let cidrs = match net {
+                0 => json!(["192.0.2.0/29"]),
+                1 => json!(["192.0.2.0/29", "2001:db8:e::/64"]),
+                2 => json!(["100.64.1.0/24"]),
+                _ => json!(["2001:db8:f::/64"]),
+            };
+            let allowed = if allow == 0 { json!({ "names": ["a"] }) } else { json!({ "from": "All" }) };
+            let nodes = if allow == 1 { json!(["n1", "n2"]) } else { json!(["n2", "n1"]) };
+            let mut value = json!({ "kind": "EipGateway", "metadata": { "name": name, "uid": name, "created": net }, "spec": { "cidrs": cidrs,
+                "physicalNetwork": "outside", "nodes": nodes, "default": default, "allowedNamespaces": allowed } });
+            removed(&mut value, gone == 0);
+            value
+        }),
+        2 => (pick(NAMESPACES), pick(EIPS), 0..5_u8, pick(GATEWAYS), 0..5_u8, 0..3_u8).prop_map(
+            |(namespace, name, how, gateway, gone, uid)| {
+                let spec = match how {
+                    0 => json!({ "gateway": gateway }),
+                    1 => json!({ "addresses": ["192.0.2.3"] }),
+                    2 => json!({ "gateway": gateway, "ipFamilies": ["IPv6", "IPv4"] }),
+                    3 => json!({ "gateway": gateway, "addresses": ["192.0.2.3"] }),
+                    _ => json!({}),
+                };
+                let mut value = json!({ "kind": "Eip", "metadata": { "name": name, "namespace": namespace, "uid": format!("{name}-{}", uid / 2),
+                    "created": how }, "spec": spec });
+                removed(&mut value, gone == 0);
+                value
+            }
+        ),
+        1 => (pick(&["n1", "n2"]), any::<bool>(), any::<bool>()).prop_map(|(name, ready, named)| {
+            let mut value = json!({ "kind": "Node", "metadata": { "name": name }, "status": { "ready": ready } });
+            if named {
+                value["chassis"] = json!(format!("chassis-{name}"));
+            }
+            value
+        }),
+        5 => (pick(NAMESPACES), 0..4_u8, pick(VPCS), 0..6_u8, 0..6_u8, pick(LABELS), 0..6_u8, 0..4_u8, outside()).prop_map(
+            |(namespace, n, vpc, address, how, label, gone, port, outside)| {
                 let mut spec = json!({ "vpc": vpc, "ports": [{ "name": "a", "port": 80 }] });
                 match address {
                     0 => spec["clusterIP"] = json!("10.96.0.3"),
@@ -129,6 +190,10 @@ fn object() -> impl Strategy<Value = Value> {
                     2 => spec["clusterIP"] = json!("None"),
                     3 => spec["ipFamilyPolicy"] = json!("PreferDualStack"),
                     _ => {}
+                }
+                if address != 2 && let Some((eip, sources)) = outside {
+                    spec["eip"] = eip;
+                    spec["sourceRanges"] = sources;
                 }
                 match port {
                     0 => spec["ports"][0]["targetPort"] = json!("http"),
@@ -192,7 +257,9 @@ impl World {
             Uuid::from_u128(7),
             Row::new().with("name", "foreign"),
         );
-        assert_eq!(northbound.model.transact(&[foreign]).failure(), None);
+        let global = Operation::insert("NB_Global", Uuid::from_u128(8), Row::new());
+        let reply = northbound.model.transact(&[foreign, global]);
+        assert_eq!(reply.failure(), None);
         inventory.load(northbound.database());
         inventory.sweep(northbound.database());
         Self {
@@ -243,11 +310,16 @@ impl World {
 
     /// A new spec of the same object keeps the status it has.
     fn keep_status(&self, new: &mut Change) {
-        if let (Some(Change::YusurService(old)), Change::YusurService(new)) =
-            (self.objects.get(&new.object()), new)
-            && old.meta.uid == new.meta.uid
-        {
-            new.status = old.status.clone();
+        match (self.objects.get(&new.object()), new) {
+            (Some(Change::YusurService(old)), Change::YusurService(new))
+                if old.meta.uid == new.meta.uid =>
+            {
+                new.status = old.status.clone();
+            }
+            (Some(Change::Eip(old)), Change::Eip(new)) if old.meta.uid == new.meta.uid => {
+                new.status = old.status.clone();
+            }
+            _ => {}
         }
     }
 
@@ -264,6 +336,9 @@ impl World {
             };
             match (&verdict.status, self.objects.get_mut(&subject.object)) {
                 (Status::YusurService(status), Some(Change::YusurService(object))) => {
+                    object.status = Some(status.clone())
+                }
+                (Status::Eip(status), Some(Change::Eip(object))) => {
                     object.status = Some(status.clone())
                 }
                 (Status::VNic(status), Some(Change::VNic(object))) => {

@@ -631,6 +631,8 @@ fn unit_of(object: &yusur_planner::ObjectRef) -> Option<Unit> {
         Kind::VNic => Some(Unit::VNic(name)),
         Kind::Pod => Some(Unit::Pod(name)),
         Kind::YusurService => Some(Unit::Service(name)),
+        Kind::EipGateway => Some(Unit::EipGateway(name.name)),
+        Kind::Eip => Some(Unit::Eip(name)),
         _ => None,
     }
 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
-use yusur_crds::{SubnetStatus, VNicStatus, VpcStatus, YusurServiceStatus};
+use yusur_crds::{
+    EipGatewayStatus, EipStatus, SubnetStatus, VNicStatus, VpcStatus, YusurServiceStatus,
+};
 use yusur_planner::{Change, Object, ObjectRef, Status, Truth, Verdict};
 
 use super::{StatusText, StatusWrite};
@@ -234,6 +236,8 @@ enum Whole {
     Subnet(SubnetStatus),
     VNic(VNicStatus),
     YusurService(YusurServiceStatus),
+    EipGateway(EipGatewayStatus),
+    Eip(EipStatus),
 }
 
 /// The status with its conditions; `None` where the object has none that is ours.
@@ -257,6 +261,16 @@ fn whole(status: &Status, conditions: Vec<Condition>, generation: i64) -> Option
             ..status
         }),
         Status::YusurService(status) => Whole::YusurService(YusurServiceStatus {
+            conditions,
+            observed_generation,
+            ..status
+        }),
+        Status::EipGateway(status) => Whole::EipGateway(EipGatewayStatus {
+            conditions,
+            observed_generation,
+            ..status
+        }),
+        Status::Eip(status) => Whole::Eip(EipStatus {
             conditions,
             observed_generation,
             ..status

@@ -4,6 +4,11 @@
 //! the rest stands.
 
 mod dns;
+mod eip;
+mod eip_gateway;
+mod global;
+mod join;
+mod outside;
 mod port;
 mod service;
 mod subnet;
@@ -30,7 +35,7 @@ pub struct DesiredRow {
     pub table: &'static TableSpec,
     /// Its id.
     pub uuid: Uuid,
-    /// Its columns of the classes [`nb::Class::Whole`] and [`nb::Class::Keys`].
+    /// Its columns of the classes [`nb::Class::Whole`], [`nb::Class::Keys`] and [`nb::Class::Named`].
     pub row: Row,
     /// The rows that are to refer to it, and no others.
     pub referrers: Vec<Referrer>,
@@ -76,6 +81,9 @@ pub fn desired(unit: &Unit, inventory: &Inventory) -> (Rows, Verdict) {
         Unit::Dns(vpc, bucket) => (dns::desired(unit, vpc, *bucket, inventory), silent(unit)),
         Unit::Pod(_) | Unit::VNic(_) => port::desired(unit, inventory),
         Unit::Service(name) => service::desired(unit, name, inventory),
+        Unit::EipGateway(name) => eip_gateway::desired(unit, name, inventory),
+        Unit::Eip(name) => eip::desired(unit, name, inventory),
+        Unit::Global => (global::desired(inventory), silent(unit)),
         Unit::Other(_) => (Vec::new(), silent(unit)),
     }
 }

@@ -52,9 +52,8 @@ pub(super) fn desired(unit: &Unit, inventory: &Inventory) -> (Rows, Verdict) {
             } else {
                 BTreeSet::new()
             },
-            enabled: None,
-            up: None,
             external_ids: labels,
+            ..LogicalSwitchPort::default()
         };
         let parent = subnet.switch.map(|switch| Referrer {
             table: LogicalSwitch::NAME,

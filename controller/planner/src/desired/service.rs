@@ -7,8 +7,11 @@ use ovsdb_model::Table;
 use yusur_crds::common::condition;
 use yusur_crds::{Algorithm, BackendCounts, Path, Protocol, YusurServiceStatus};
 
+use super::outside::{self, Outside};
 use super::vips::{self, Endpoints};
-use super::{DesiredRow, Referrer, Rows, accepted, dns, follows, programmed, say, silent, subject};
+use super::{
+    DesiredRow, Referrer, Rows, accepted, dns, eip, follows, programmed, say, silent, subject,
+};
 use crate::inventory::{Family, Inventory, Problem, Readiness, Service, Source};
 use crate::name::ObjectName;
 use crate::nb::{LoadBalancer, LoadBalancerGroup, Map, Text};
@@ -21,7 +24,8 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
     };
     let held = inventory.service_vips(name, service);
     let endpoints = vips::endpoints(name, service, inventory);
-    let problem = problem(name, service, &held, inventory);
+    let outside = outside::outside(name, service, inventory).unwrap_or_default();
+    let problem = problem(name, service, &held, inventory).or(outside.problem.clone());
     let blocked = service.outcome.problem.is_some();
     // What was allocated is recorded before the rows that use it.
     let unrecorded = service.outcome.unrecorded;
@@ -37,8 +41,9 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
                 .iter()
                 .filter(|port| port.protocol == protocol)
             {
-                for vip in &held {
-                    let family = Family::of(*vip);
+                let own = held.iter().copied().filter(|_| !unrecorded);
+                for vip in own.chain(outside.addresses(port).iter()) {
+                    let family = Family::of(vip);
                     let chosen = endpoints.behind(family, port);
                     if let (crate::inventory::Target::Name(target), true) =
                         (&port.target, chosen.is_empty())
@@ -53,22 +58,26 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
                         .into_iter()
                         .map(|(address, number, e)| (address, number, e.entry.weight));
                     let mut key = String::with_capacity(48);
-                    vips::socket(&mut key, *vip, port.port);
+                    vips::socket(&mut key, vip, port.port);
                     map.insert(Text::from(key), vips::backends(chosen.collect()));
                 }
             }
-            if !map.is_empty() && !unrecorded {
+            if !map.is_empty() {
                 rows.extend(load_balancer(unit, service, protocol, map, inventory));
             }
         }
+    }
+    if !blocked {
+        rows.extend(outside::rows(unit, service, &outside, inventory));
     }
     if service.headless() && !blocked {
         used.extend(endpoints.serving().map(|endpoint| endpoint.address));
     }
 
-    let counts = counts(service, &endpoints, &used);
+    let pending = unrecorded || outside.pending;
+    let counts = counts(service, &outside, &endpoints, &used);
     let mut conditions = vec![accepted(problem.as_ref(), fine(service))];
-    match (&service.outcome.problem, unrecorded) {
+    match (&service.outcome.problem, pending) {
         (Some(problem), _) => {
             conditions.extend([
                 follows(condition::PROGRAMMED, problem),
@@ -76,10 +85,7 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
             ]);
         }
         (None, true) => {
-            let pending = Problem::new(
-                "AddressPending",
-                "its address is allocated, and used once its status records it",
-            );
+            let pending = eip::pending();
             conditions.extend([
                 follows(condition::PROGRAMMED, &pending),
                 follows(condition::READY, &pending),
@@ -113,6 +119,10 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
 
     let reachable = !blocked && !unrecorded && !held.is_empty() && !service.ports.is_empty();
     let named = !dns::names(name, service, inventory).is_empty();
+    let external = !blocked && outside.serves(service);
+    let paths = [(Path::Vpc, reachable), (Path::EipVpcRouter, external)];
+    let paths = paths.into_iter().filter(|(_, there)| *there);
+    let paths = paths.map(|(path, _)| path);
     let status = YusurServiceStatus {
         // Those it holds: one that an older service has is not its own.
         cluster_ips: held.iter().map(ToString::to_string).collect(),
@@ -121,11 +131,8 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
             .into_iter()
             .collect(),
         backends: Some(counts),
-        paths: if reachable {
-            vec![Path::Vpc]
-        } else {
-            Vec::new()
-        },
+        eips: outside.shown().iter().map(|a| a.to_string()).collect(),
+        paths: paths.collect(),
         ..YusurServiceStatus::default()
     };
     let verdict = Verdict {
@@ -133,7 +140,8 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
         object: subject(unit, &service.header.uid, service.header.generation),
         conditions,
         status: Status::YusurService(status),
-        record_first: unrecorded,
+        // An Eip's address is recorded by the Eip.
+        record_first: unrecorded || outside.is_unrecorded(),
     };
     (rows, verdict)
 }
@@ -228,11 +236,18 @@ fn fine(service: &Service) -> &'static str {
     }
 }
 
-fn counts(service: &Service, endpoints: &Endpoints<'_>, used: &BTreeSet<IpAddr>) -> BackendCounts {
+fn counts(
+    service: &Service,
+    outside: &Outside,
+    endpoints: &Endpoints<'_>,
+    used: &BTreeSet<IpAddr>,
+) -> BackendCounts {
     let families = &service.outcome.families;
     let mut counts = BackendCounts::default();
     for endpoint in &endpoints.all {
-        if !service.headless() && !families.contains(&Family::of(endpoint.address)) {
+        let family = Family::of(endpoint.address);
+        let concerns = families.contains(&family) || outside.held.get(family).is_some();
+        if !service.headless() && !concerns {
             continue;
         }
         counts.total += 1;

@@ -27,10 +27,8 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
     if ours {
         let switch = LogicalSwitch {
             name: ids.name(name),
-            ports: BTreeSet::new(),
-            load_balancer_group: BTreeSet::new(),
-            dns_records: BTreeSet::new(),
             external_ids: ids.labels(unit),
+            ..LogicalSwitch::default()
         };
         rows.extend(DesiredRow::new(ids.switch(name), &switch, Vec::new()));
     }
@@ -46,8 +44,8 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
                 || ids.switch(name),
             ),
             networks: networks.collect(),
-            enabled: None,
             external_ids: ids.labels(unit),
+            ..LogicalRouterPort::default()
         };
         let parent = Referrer {
             table: LogicalRouter::NAME,
@@ -66,10 +64,8 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
             kind: Text::new_static("router"),
             options: Map::from([(Text::new_static("router-port"), port)]),
             addresses: BTreeSet::from([Text::new_static("router")]),
-            port_security: BTreeSet::new(),
-            enabled: None,
-            up: None,
             external_ids: ids.labels(unit),
+            ..LogicalSwitchPort::default()
         };
         let parent = Referrer {
             table: LogicalSwitch::NAME,

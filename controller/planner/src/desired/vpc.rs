@@ -1,6 +1,7 @@
 //! A Vpc: its router (or one that is there), its routes, and the group of its services' load balancers, which every
 //! switch of the VPC carries. On a plain router the group would change addresses one way and not back
-//! (ovn-architecture(7) gives load balancing to gateway and distributed gateway ports), so it is on switches only.
+//! (ovn-architecture(7) gives load balancing to gateway and distributed gateway ports), so the router carries it only
+//! once it has a gateway port: when it has joined an EIP gateway.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +9,10 @@ use ovsdb_model::Table;
 use yusur_crds::VpcStatus;
 use yusur_crds::common::condition;
 
-use super::{DesiredRow, Referrer, Rows, accepted, follows, programmed, say, silent, subject};
-use crate::inventory::{Inventory, Problem};
+use super::{
+    DesiredRow, Referrer, Rows, accepted, follows, join, programmed, say, silent, subject,
+};
+use crate::inventory::{Addresses, Inventory, Problem, Vpc};
 use crate::name::Name;
 use crate::nb::{LoadBalancerGroup, LogicalRouter, LogicalSwitch, StaticRoute, Text};
 use crate::unit::Unit;
@@ -25,9 +28,8 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
     if vpc.adopts.is_none() {
         let router = LogicalRouter {
             name: ids.name(name),
-            ports: BTreeSet::new(),
-            static_routes: BTreeSet::new(),
             external_ids: ids.labels(unit),
+            ..LogicalRouter::default()
         };
         rows.extend(DesiredRow::new(ids.router(name), &router, Vec::new()));
     }
@@ -56,17 +58,27 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
             rows.extend(DesiredRow::new(id, &route, vec![parent]));
         }
     }
+    let mut carriers = switches(name, "load_balancer_group", inventory);
+    let mut join_addresses = Addresses::default();
+    if let (Some(router), Some(place)) = (vpc.router, inventory.join_of(name)) {
+        let (join, addresses) = join::rows(unit, name, vpc, router, place, inventory);
+        rows.extend(join);
+        join_addresses = addresses;
+        carriers.push(Referrer {
+            table: LogicalRouter::NAME,
+            row: router,
+            column: "load_balancer_group",
+            maker: vpc.adopts.is_none().then(|| unit.clone()),
+        });
+    }
     let group = LoadBalancerGroup {
         name: ids.group_name(name),
         load_balancer: BTreeSet::new(),
     };
-    rows.extend(DesiredRow::new(
-        ids.group(name),
-        &group,
-        switches(name, "load_balancer_group", inventory),
-    ));
+    rows.extend(DesiredRow::new(ids.group(name), &group, carriers));
 
-    let problem = vpc.problem.as_ref();
+    let gateway_problem = gateway_problem(name, vpc, inventory);
+    let problem = vpc.problem.as_ref().or(gateway_problem.as_ref());
     let mut conditions = vec![accepted(problem, "the Vpc is valid")];
     match problem.filter(|_| vpc.router.is_none()) {
         Some(problem) => conditions.extend([
@@ -97,11 +109,36 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
         conditions,
         status: Status::Vpc(VpcStatus {
             logical_router,
+            eip_gateway: inventory.join_of(name).map(|join| join.gateway.to_string()),
+            join_addresses: join_addresses
+                .iter()
+                .map(|address| address.to_string())
+                .collect(),
             ..VpcStatus::default()
         }),
         record_first: false,
     };
     (rows, verdict)
+}
+
+/// Why the VPC has not joined the gateway it names.
+fn gateway_problem(name: &Name, vpc: &Vpc, inventory: &Inventory) -> Option<Problem> {
+    let asked = vpc.gateway.as_ref()?;
+    match inventory.gateway(asked) {
+        None => Some(Problem::new(
+            "GatewayNotFound",
+            format!("there is no EipGateway {asked}; create it, or correct spec.eipGateway"),
+        )),
+        Some(gateway) if gateway.problem.is_some() => Some(Problem::new(
+            "GatewayNotAccepted",
+            format!("EipGateway {asked} is not accepted, its conditions say why"),
+        )),
+        Some(_) if inventory.join_is_full(name) => Some(Problem::new(
+            "JoinRangeFull",
+            "all addresses for joining EipGateways are taken; give the controller larger ranges",
+        )),
+        Some(_) => None,
+    }
 }
 
 fn without_router(problem: &Problem) -> Problem {

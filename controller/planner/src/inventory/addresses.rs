@@ -28,6 +28,13 @@ impl Inventory {
         for vpc in std::mem::take(&mut self.to_assess) {
             self.assess(&vpc);
         }
+        self.assess_gateways(database);
+        self.settle_cluster_addresses(database);
+        self.settle_eips(database);
+        self.settle_joins(database);
+    }
+
+    fn settle_cluster_addresses(&mut self, database: &Database) {
         // Handovers and freed addresses make more units pending; each round there are fewer.
         for _ in 0..8 {
             let units = std::mem::take(&mut self.pending);

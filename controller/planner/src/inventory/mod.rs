@@ -5,6 +5,11 @@
 
 mod addresses;
 mod dirty;
+mod eip;
+mod external;
+mod gateway;
+mod global;
+mod join;
 mod labels;
 mod observe;
 mod parse;
@@ -14,7 +19,7 @@ mod service;
 mod topology;
 mod workload;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use ovsdb_model::{Database, Uuid};
 use yusur_crds::{
@@ -28,16 +33,22 @@ use crate::nb::Ids;
 use crate::unit::{Kind, ObjectRef, Unit};
 
 use dirty::Dirty;
+use eip::Eip;
+use external::{Askers, Share};
+use join::Joins;
 use labels::Labels;
 use pool::Pool;
-use topology::{NodeEntry, Space, Strangers, Vpc};
+use topology::{NodeEntry, Space, Strangers};
 use workload::Workloads;
 
+pub(crate) use gateway::Gateway;
+pub(crate) use global::OPTIONS;
+pub(crate) use join::Join;
 pub use observe::{Census, mass_deletion};
 pub use parse::{Addresses, Problem};
 pub use pool::Family;
 pub(crate) use service::{Backends, Port, Service, Source, Target};
-pub(crate) use topology::Subnet;
+pub(crate) use topology::{Subnet, Vpc};
 pub(crate) use workload::{Readiness, Workload};
 
 /// The addresses of one VPC's services.
@@ -67,6 +78,15 @@ pub struct Inventory {
     buckets: HashMap<(Name, u8), BTreeSet<ObjectName>>,
     workloads: Workloads,
     nodes: HashMap<Name, NodeEntry>,
+    gateways: HashMap<Name, Gateway>,
+    default_gateway: Option<Name>,
+    /// Gateways are to be judged again.
+    gateways_differ: bool,
+    eips: BTreeMap<ObjectName, Eip>,
+    shares: HashMap<ObjectName, Share>,
+    askers: Askers,
+    joins: Joins,
+    global: Option<global::Global>,
     /// Routers and switches of others.
     routers: Strangers,
     switches: Strangers,
@@ -76,6 +96,8 @@ pub struct Inventory {
     to_assess: BTreeSet<Name>,
     /// Units that may need addresses, the oldest first.
     pending: BTreeSet<(i64, Unit)>,
+    /// Eips and services that may need external addresses, the oldest first.
+    pending_eips: BTreeSet<(i64, Unit)>,
     dirty: Dirty,
     loaded: bool,
     swept: bool,
@@ -103,11 +125,20 @@ impl Inventory {
             buckets: HashMap::new(),
             workloads: Workloads::default(),
             nodes: HashMap::new(),
+            gateways: HashMap::new(),
+            default_gateway: None,
+            gateways_differ: false,
+            eips: BTreeMap::new(),
+            shares: HashMap::new(),
+            askers: Askers::default(),
+            joins: Joins::default(),
+            global: None,
             routers: Strangers::default(),
             switches: Strangers::default(),
             defaults: HashMap::new(),
             to_assess: BTreeSet::new(),
             pending: BTreeSet::new(),
+            pending_eips: BTreeSet::new(),
             dirty: Dirty::default(),
             loaded: false,
             swept: false,
@@ -137,6 +168,8 @@ impl Inventory {
             + self.subnets.len()
             + self.buckets.len()
             + self.services.len()
+            + self.gateways.len()
+            + self.eips.len()
             + self.workloads.iter().count()
     }
 
@@ -170,8 +203,9 @@ impl Inventory {
         }
     }
 
-    /// The allocated addresses of this service are recorded (in its status): its rows may follow.
+    /// The allocated addresses of this service or Eip are recorded (in its status): its rows may follow.
     pub fn recorded(&mut self, unit: &Unit) {
+        self.external_recorded(unit);
         if let Unit::Service(name) = unit
             && let Some(service) = self.services.get_mut(name)
             && service.outcome.unrecorded
@@ -192,8 +226,10 @@ impl Inventory {
             Change::VirtualMachineInstance(vmi) => self.apply_vmi(&vmi),
             Change::Node(node) => self.apply_node(&node),
             Change::Namespace(meta) => self.apply_namespace(&meta),
-            // Nothing that is built yet depends on these.
-            Change::EipGateway(_) | Change::Eip(_) | Change::NetworkProbe(_) => {}
+            Change::EipGateway(object) => self.apply_gateway(&object),
+            Change::Eip(object) => self.apply_eip(&object),
+            // Nothing that is built yet depends on it.
+            Change::NetworkProbe(_) => {}
             Change::Removed(object) => self.remove(&object),
         }
     }
@@ -223,10 +259,13 @@ impl Inventory {
             }
             Kind::Node => {
                 if self.nodes.remove(&name.name).is_some() {
+                    self.gateway_node_changed(&name.name);
                     self.node_changed(&name.name.clone());
                 }
             }
-            Kind::EipGateway | Kind::Eip | Kind::NetworkProbe => {}
+            Kind::EipGateway => self.remove_gateway(&name.name),
+            Kind::Eip => self.remove_eip(name),
+            Kind::NetworkProbe => {}
         }
     }
 
@@ -255,6 +294,9 @@ impl Inventory {
             Some(old) => {
                 vpc.problem = old.problem.clone();
                 vpc.router = old.router;
+                if old.gateway != vpc.gateway {
+                    self.joins.to_settle.insert(name.clone());
+                }
                 old.cidrs != vpc.cidrs || old.allowed != vpc.allowed
             }
             None => true,
@@ -271,6 +313,7 @@ impl Inventory {
     /// Something that all in the VPC rests on is different.
     fn vpc_changed(&mut self, name: &Name) {
         self.to_assess.insert(name.clone());
+        self.joins.to_settle.insert(name.clone());
         self.defaults.clear();
         for service in self.services_of.get(name).cloned().unwrap_or_default() {
             self.service_unsettled(&service);
@@ -329,6 +372,8 @@ impl Inventory {
             }
             if pool_differs {
                 subnet.fit_pool();
+                // Its router translates the addresses of its Subnets.
+                self.dirty.add(Unit::Vpc(subnet.vpc.clone()));
             }
         }
         self.subnets_of
@@ -415,6 +460,7 @@ impl Inventory {
             return;
         };
         let (services, workloads) = (space.services.clone(), space.workloads.clone());
+        self.eips_of_namespace_changed(name);
         for service in services {
             self.service_unsettled(&ObjectName {
                 namespace: name.clone(),
@@ -455,6 +501,7 @@ impl Inventory {
                 .get(&name)
                 .is_none_or(|old| old.chassis != entry.chassis);
             self.nodes.insert(name.clone(), entry);
+            self.gateway_node_changed(&name);
             if rows {
                 self.node_changed(&name);
             }
@@ -682,7 +729,9 @@ impl Inventory {
             if service.dns {
                 self.dirty.add(Unit::Dns(service.vpc.clone(), bucket(name)));
             }
-            self.pending.insert((service.header.created, unit.clone()));
+            let created = service.header.created;
+            self.pending.insert((created, unit.clone()));
+            self.external_unsettled(&unit);
             self.dirty.add(unit);
         }
     }
@@ -692,17 +741,19 @@ impl Inventory {
         let name = object.meta.named(&namespace);
         let mut new = Service::parse(object);
         new.vpc = self.intern(&new.vpc.clone());
+        if self
+            .services
+            .get(&name)
+            .is_some_and(|old| old.header.uid != new.header.uid)
+        {
+            self.remove_service(&name);
+        }
         let Some(old) = self.services.get_mut(&name) else {
             self.insert_service(name.clone(), new);
+            self.external_arrived(&name);
             self.service_unsettled(&name);
             return;
         };
-        if old.header.uid != new.header.uid {
-            self.remove_service(&name);
-            self.insert_service(name.clone(), new);
-            self.service_unsettled(&name);
-            return;
-        }
         old.recorded = new.recorded;
         if old.outcome.unrecorded
             && old
@@ -714,11 +765,22 @@ impl Inventory {
             old.outcome.unrecorded = false;
             self.dirty.add(Unit::Service(name.clone()));
         }
+        if old.external_recorded(&new) {
+            self.external_recorded(&Unit::Service(name.clone()));
+        }
+        let Some(old) = self.services.get(&name) else {
+            return;
+        };
         if old.same_spec(&new) {
             return;
         }
         let moved = old.vpc != new.vpc || old.header.created != new.header.created;
         let unsettled = moved || old.wants != new.wants || old.dns != new.dns;
+        let keeps = !moved && new.keep_external(old);
+        self.external_leaves(&name, keeps);
+        let Some(old) = self.services.get(&name) else {
+            return;
+        };
         if moved {
             self.release_vips(&name);
             if let Some(old) = self.services.get(&name)
@@ -737,6 +799,7 @@ impl Inventory {
             .map_or(name, |(key, _)| key.clone());
         self.unindex_service(&key);
         self.insert_service(key.clone(), new);
+        self.external_arrived(&key);
         if unsettled {
             self.service_unsettled(&key);
         } else {
@@ -751,6 +814,7 @@ impl Inventory {
         let (dns, vpc, created) = (service.dns, service.vpc.clone(), service.header.created);
         let unit = Unit::Service(name.clone());
         self.release_vips(name);
+        self.external_leaves(name, false);
         self.unindex_service(name);
         self.services.remove(name);
         self.pending.remove(&(created, unit.clone()));

@@ -4,7 +4,9 @@ use ovsdb_model::{Atom, Batch, Database, Row, RowChange, Table, Uuid};
 
 use super::{Family, Inventory};
 use crate::name::Name;
-use crate::nb::{self, Class, LoadBalancer, LogicalRouter, LogicalSwitch, LogicalSwitchPort};
+use crate::nb::{
+    self, Class, LoadBalancer, LogicalRouter, LogicalSwitch, LogicalSwitchPort, NbGlobal,
+};
 use crate::plan::{Group, Plan, fingerprint};
 use crate::unit::{Kind, Unit};
 
@@ -48,6 +50,7 @@ impl Inventory {
         }
         self.loaded = true;
         self.swept = false;
+        self.load_outside(database);
         self.to_assess.extend(self.vpcs.keys().cloned());
         self.to_assess.extend(self.subnets_of.keys().cloned());
         let vpcs: Vec<Unit> = self
@@ -146,6 +149,9 @@ impl Inventory {
             Unit::Pod(name) => self.workloads.find(Kind::Pod, name).is_some(),
             Unit::VNic(name) => self.workloads.find(Kind::VNic, name).is_some(),
             Unit::Service(name) => self.services.contains_key(name),
+            Unit::EipGateway(name) => self.gateways.contains_key(name),
+            Unit::Eip(name) => self.eips.contains_key(name),
+            Unit::Global => true,
             Unit::Other(_) => false,
         }
     }
@@ -176,6 +182,7 @@ impl Inventory {
                 LogicalRouter::NAME => self.stranger_seen(true, change),
                 LogicalSwitch::NAME => self.stranger_seen(false, change),
                 LogicalSwitchPort::NAME => self.port_seen(change),
+                NbGlobal::NAME => self.global_seen(change),
                 _ => {}
             }
         }
@@ -377,6 +384,12 @@ impl Inventory {
                 }
                 Some(vpc) => {
                     for net in &entry.cidrs {
+                        if let Some(own) = self.config.ranges.overlapped_by(*net) {
+                            problem.get_or_insert(Problem::new(
+                                super::topology::CIDR_CONFLICT,
+                                format!("{net} overlaps {own}, which the system uses for itself; choose another range"),
+                            ));
+                        }
                         if let Some(range) =
                             vpc.cidrs.iter().find(|range| parse::overlap(**range, *net))
                         {

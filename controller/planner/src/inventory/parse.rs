@@ -146,14 +146,22 @@ pub(crate) fn addresses(
     Ok(all)
 }
 
-/// A network without host bits.
-pub(crate) fn network(field: &str, text: &str) -> Result<IpNet, Problem> {
-    let bad = || {
+fn cidr(field: &str, text: &str) -> Result<IpNet, Problem> {
+    text.parse().map_err(|_| {
         Problem::invalid(format!(
             "{field}: {text:?} is not a network; write one in CIDR notation, such as 10.0.1.0/24 or fd00:1::/64"
         ))
-    };
-    let net: IpNet = text.parse().map_err(|_| bad())?;
+    })
+}
+
+/// A network; of one written with host bits, the network around it.
+pub(crate) fn network_around(field: &str, text: &str) -> Result<IpNet, Problem> {
+    cidr(field, text).map(|net| net.trunc())
+}
+
+/// A network without host bits.
+pub(crate) fn network(field: &str, text: &str) -> Result<IpNet, Problem> {
+    let net = cidr(field, text)?;
     if net.trunc() != net {
         return Err(Problem::invalid(format!(
             "{field}: {text} has host bits set; the network is written {}",
@@ -213,6 +221,20 @@ pub(crate) fn hosts(net: IpNet) -> (IpAddr, IpAddr) {
         super::pool::address(family, first),
         super::pool::address(family, last),
     )
+}
+
+/// The address after this one.
+pub(crate) fn next(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(v4) => v4
+            .to_bits()
+            .checked_add(1)
+            .map(|bits| Ipv4Addr::from_bits(bits).into()),
+        IpAddr::V6(v6) => v6
+            .to_bits()
+            .checked_add(1)
+            .map(|bits| Ipv6Addr::from_bits(bits).into()),
+    }
 }
 
 /// A label selector.

@@ -2,11 +2,14 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use yusur_crds::{
     AffinityType, Algorithm, BackendKind, IntOrString, IpFamily, IpFamilyPolicy, Protocol,
     SourceAddress, YusurServiceSpec, YusurServiceStatus,
 };
 
+use super::eip;
+use super::external::{External, Wish};
 use super::labels::{LabelId, Selector};
 use super::parse::{self, Addresses, Problem};
 use super::pool::Family;
@@ -75,6 +78,8 @@ pub(crate) struct Service {
     pub(crate) unready_too: bool,
     pub(crate) unsupported: Box<[&'static str]>,
     pub(crate) invalid: Option<Problem>,
+    /// What it has of the outside; boxed, for most have nothing.
+    pub(crate) external: Option<Box<External>>,
     /// Addresses its status records.
     pub(crate) recorded: Addresses,
     /// Labels it is indexed by; each holds a reference in the label table.
@@ -129,7 +134,7 @@ impl Service {
             let mut families: Vec<Family> = spec
                 .ip_families
                 .iter()
-                .map(|family| read_family(*family))
+                .map(|family| Family::from(*family))
                 .collect();
             if families.is_empty() {
                 families = texts
@@ -239,6 +244,12 @@ impl Service {
             seconds
         });
 
+        let record = object.status.iter().flat_map(|status| &status.eips);
+        let external = spec.eip.as_ref().and_then(|request| {
+            let read = External::parse(request, &spec.source_ranges, eip::recorded(record));
+            read.map_err(&mut note).ok().map(Box::new)
+        });
+
         let recorded = object
             .status
             .iter()
@@ -256,6 +267,7 @@ impl Service {
             dns: spec.publish.dns,
             unready_too: spec.publish_not_ready_addresses,
             invalid,
+            external,
             recorded: recorded.collect(),
             anchors: Box::default(),
             unanchored: false,
@@ -281,13 +293,42 @@ impl Service {
             && self.unready_too == other.unready_too
             && self.unsupported == other.unsupported
             && self.invalid == other.invalid
+            && self.outside() == other.outside()
+    }
+
+    /// What its spec says of the outside.
+    fn outside(&self) -> Option<(&Wish, &[IpNet])> {
+        let external = self.external.as_ref()?;
+        Some((&external.wish, &external.source_ranges))
+    }
+
+    /// Takes over what a newer state of the object records of external addresses. True if all that was to be is.
+    pub(super) fn external_recorded(&mut self, newer: &Self) -> bool {
+        let (Some(own), Some(newer)) = (&mut self.external, &newer.external) else {
+            return false;
+        };
+        own.recorded = newer.recorded;
+        own.holding.unrecorded && own.holding.is_in(&own.recorded)
+    }
+
+    /// Takes over what an older spec of the object has of external addresses of its own. False if that is given back.
+    pub(super) fn keep_external(&mut self, older: &Self) -> bool {
+        match (&mut self.external, &older.external) {
+            (Some(own), Some(older)) if own.wish.own().is_some() && older.wish.own().is_some() => {
+                own.holding = older.holding.clone();
+                true
+            }
+            _ => false,
+        }
     }
 }
 
-fn read_family(family: IpFamily) -> Family {
-    match family {
-        IpFamily::IPv4 => Family::V4,
-        IpFamily::IPv6 => Family::V6,
+impl From<IpFamily> for Family {
+    fn from(family: IpFamily) -> Self {
+        match family {
+            IpFamily::IPv4 => Self::V4,
+            IpFamily::IPv6 => Self::V6,
+        }
     }
 }
 
@@ -339,14 +380,10 @@ fn read_backends(at: usize, entry: &yusur_crds::Backend, vpc: &str) -> Result<Ba
 /// What the spec asks for and this release does not do, each a clause of a sentence.
 fn unsupported(spec: &YusurServiceSpec, backends: &[Backends]) -> Box<[&'static str]> {
     let mut list = Vec::new();
-    if spec.eip.is_some() {
-        list.push("spec.eip: external addresses are not built yet, the service is reached inside its VPC only");
-    }
-    if !spec.source_ranges.is_empty() {
-        list.push("spec.sourceRanges: it guards external addresses, which are not built yet");
-    }
     if spec.source_address == SourceAddress::Preserve {
-        list.push("spec.sourceAddress: it is about external addresses, which are not built yet");
+        list.push(
+            "spec.sourceAddress: it is about backends in several VPCs, which are not built yet",
+        );
     }
     if spec.node_access == Some(true) {
         list.push("spec.nodeAccess: access from cluster nodes is not built yet");

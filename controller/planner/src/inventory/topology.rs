@@ -52,7 +52,7 @@ pub(crate) enum Precision {
 }
 
 impl Rule {
-    fn parse(field: &str, rule: &NamespaceRule) -> Result<Self, Problem> {
+    pub(super) fn parse(field: &str, rule: &NamespaceRule) -> Result<Self, Problem> {
         Ok(Self {
             all: rule.from == NamespacesFrom::All,
             names: rule
@@ -114,6 +114,8 @@ pub(crate) struct Vpc {
     pub(crate) cidrs: Vec<IpNet>,
     pub(crate) allowed: Rule,
     pub(crate) routes: BTreeSet<(IpNet, Option<IpAddr>)>,
+    /// The EIP gateway its spec names.
+    pub(crate) gateway: Option<Name>,
     /// Name or UUID of the existing router to use.
     pub(crate) adopts: Option<Name>,
     /// What is wrong with its own text.
@@ -171,6 +173,7 @@ impl Vpc {
             cidrs,
             allowed,
             routes,
+            gateway: spec.eip_gateway.as_deref().map(Name::from),
             adopts: spec.logical_router.as_deref().map(Name::from),
             invalid,
             problem: None,
@@ -184,6 +187,13 @@ impl Vpc {
             .iter()
             .copied()
             .find(|net| Family::of(net.addr()) == family)
+    }
+
+    /// True if its own routes say where everything else goes.
+    pub(crate) fn has_default_route(&self, family: Family) -> bool {
+        self.routes
+            .iter()
+            .any(|(net, _)| net.prefix_len() == 0 && Family::of(net.addr()) == family)
     }
 }
 

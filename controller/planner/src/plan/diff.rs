@@ -8,7 +8,10 @@ use yusur_crds::common::condition;
 
 use super::Work;
 use crate::desired::{DesiredRow, Referrer};
-use crate::nb::{self, Class, Ids, LoadBalancer, LogicalSwitchPort, TableSpec, Text};
+use crate::nb::{
+    self, Class, HaChassisGroup, Ids, LoadBalancer, LogicalRouterPort, LogicalSwitchPort, Nat,
+    TableSpec, Text,
+};
 use crate::verdict::Truth;
 
 /// One change of one row.
@@ -90,7 +93,7 @@ pub(super) fn unit(
     let label = Atom::from(work.unit.to_string());
     let rows = std::mem::take(&mut work.rows);
     let mut edits = Vec::new();
-    let (mut gives, mut takes) = (Vec::new(), Vec::new());
+    let (mut gives, mut takes, mut touches) = (Vec::new(), Vec::new(), Vec::new());
     for row in &rows {
         // A row nobody refers to would vanish at once: it waits until there is somebody.
         let there = |referrer: &&Referrer| {
@@ -112,13 +115,17 @@ pub(super) fn unit(
                 row: row.row.clone(),
             }),
             Some(observed) => {
-                if let Some(edit) = update(row, observed) {
+                if let Some(edit) = update(row, observed, ids) {
                     edits.push(edit);
                     gives.extend(exclusive(row.table, observed));
                 }
             }
         }
         takes.extend(exclusive(row.table, &row.row));
+        touches.extend(touched(
+            row,
+            database.row(row.table.name, row.uuid).map(|row| &**row),
+        ));
         for referrer in &referrers {
             if let Some(maker) = inserted.get(&referrer.row).filter(|maker| **maker != at) {
                 work.needs.push(*maker);
@@ -150,6 +157,7 @@ pub(super) fn unit(
     for (table, uuid) in unwanted {
         if let Some(row) = database.row(table.name, uuid) {
             gives.extend(exclusive(table, row));
+            touches.extend(addresses(table, row));
         }
         remove(table, uuid, database, &mut edits);
     }
@@ -168,7 +176,7 @@ pub(super) fn unit(
     }
     if !edits.is_empty() {
         gives.retain(|token| !takes.contains(token));
-        (work.gives, work.takes) = (gives, takes);
+        (work.gives, work.takes, work.touches) = (gives, takes, touches);
     }
     work.edits = edits;
     work.rows = rows;
@@ -197,8 +205,42 @@ fn exclusive(table: &TableSpec, row: &Row) -> Vec<Text> {
     }
 }
 
+/// The addresses a load balancer, or a row that owns an external address, is about.
+fn addresses(table: &TableSpec, row: &Row) -> Vec<Text> {
+    if table.name == LoadBalancer::NAME {
+        let vips = row.get("vips").map(Datum::pairs).unwrap_or_default();
+        vips.iter().filter_map(|(vip, _)| host(vip)).collect()
+    } else if table.name == Nat::NAME {
+        row.get_str("external_ip")
+            .map(Text::new)
+            .into_iter()
+            .collect()
+    } else {
+        Vec::new()
+    }
+}
+
+fn host(vip: &Atom) -> Option<Text> {
+    let (host, _) = vip.as_str()?.rsplit_once(':')?;
+    Some(Text::new(
+        host.trim_start_matches('[').trim_end_matches(']'),
+    ))
+}
+
+/// The addresses that a row begins to serve, or ceases to.
+fn touched(wanted: &DesiredRow, observed: Option<&Row>) -> Vec<Text> {
+    let now = addresses(wanted.table, &wanted.row);
+    let Some(observed) = observed else {
+        return now;
+    };
+    let before = addresses(wanted.table, observed);
+    let gone = before.iter().filter(|address| !now.contains(address));
+    let come = now.iter().filter(|address| !before.contains(address));
+    gone.chain(come).cloned().collect()
+}
+
 /// What makes an observed row say what is wanted.
-fn update(wanted: &DesiredRow, observed: &Row) -> Option<Edit> {
+fn update(wanted: &DesiredRow, observed: &Row, ids: &Ids) -> Option<Edit> {
     let mut row = Row::new();
     let mut keys = Vec::new();
     for (column, class) in wanted.table.columns {
@@ -212,6 +254,20 @@ fn update(wanted: &DesiredRow, observed: &Row) -> Option<Edit> {
             Class::Whole => row.set(*column, want.clone()),
             Class::Keys => {
                 let edit = key_edit(column, want, have, is_ours);
+                if !(edit.remove.is_empty() && edit.put.is_empty()) {
+                    keys.push(edit);
+                }
+            }
+            Class::Named => {
+                let record = ids.options_key();
+                let named = observed
+                    .map_str("external_ids", &record)
+                    .unwrap_or_default();
+                let ours = |key: &Atom| {
+                    let key = key.as_str().unwrap_or_default();
+                    key == record || named.split(' ').any(|name| name == key)
+                };
+                let edit = key_edit(column, want, have, ours);
                 if !(edit.remove.is_empty() && edit.put.is_empty()) {
                     keys.push(edit);
                 }
@@ -324,6 +380,20 @@ fn remove(table: &'static TableSpec, uuid: Uuid, database: &Database, edits: &mu
             edits.push(Edit::Member {
                 table: parents,
                 row: parent,
+                column,
+                child: uuid,
+                present: false,
+            });
+        }
+    }
+    if table.name == HaChassisGroup::NAME {
+        // Ports that are still on these chassis, of Vpcs that leave later, or that only cease to be referred to (to the
+        // server they refer to the group until then): it could not go before them.
+        let column = nb::CHASSIS_GROUP;
+        for (port, _) in database.find(LogicalRouterPort::NAME, column, &Atom::Uuid(uuid)) {
+            edits.push(Edit::Member {
+                table: LogicalRouterPort::NAME,
+                row: port,
                 column,
                 child: uuid,
                 present: false,

@@ -90,6 +90,8 @@ struct Work {
     /// What only one unit has at a time (VIPs, addresses) and this one gives up, or takes.
     gives: Vec<Text>,
     takes: Vec<Text>,
+    /// Addresses that its rows begin to serve, or cease to.
+    touches: Vec<Text>,
 }
 
 /// Compares what the units want with what is there. A unit that rests on rows which are missing brings the unit that
@@ -122,6 +124,7 @@ pub fn plan(units: &[Unit], inventory: &Inventory, database: &Database) -> Plan 
             waits: false,
             gives: Vec::new(),
             takes: Vec::new(),
+            touches: Vec::new(),
         });
     }
 

@@ -12,14 +12,22 @@ use crate::unit::Unit;
 fn rank(work: &Work) -> u8 {
     let leaves = work.rows.is_empty();
     match work.unit {
-        Unit::Pod(_) | Unit::VNic(_) | Unit::Service(_) | Unit::Other(_) if leaves => 0,
-        Unit::Vpc(_) | Unit::Subnet(_) if !leaves => 1,
-        Unit::Dns(..) if !leaves => 2,
-        Unit::Pod(_) | Unit::VNic(_) => 3,
-        Unit::Service(_) => 4,
-        Unit::Dns(..) => 5,
-        Unit::Subnet(_) => 6,
-        Unit::Vpc(_) | Unit::Other(_) => 7,
+        Unit::Pod(_) | Unit::VNic(_) | Unit::Service(_) | Unit::Eip(_) | Unit::Other(_)
+            if leaves =>
+        {
+            0
+        }
+        Unit::Global => 1,
+        Unit::EipGateway(_) if !leaves => 2,
+        Unit::Vpc(_) | Unit::Subnet(_) if !leaves => 3,
+        Unit::Dns(..) if !leaves => 4,
+        Unit::Pod(_) | Unit::VNic(_) => 5,
+        Unit::Eip(_) => 6,
+        Unit::Service(_) => 7,
+        Unit::Dns(..) => 8,
+        Unit::Subnet(_) => 9,
+        Unit::Vpc(_) | Unit::Other(_) => 10,
+        Unit::EipGateway(_) => 11,
     }
 }
 
@@ -69,6 +77,7 @@ pub(super) fn groups(works: Vec<Work>) -> Plan {
             }
         }
     }
+    join_owners(&works, &mut sets);
 
     let mut plan = Plan::default();
     let mut ranks: HashMap<usize, u8> = HashMap::new();
@@ -117,6 +126,31 @@ pub(super) fn groups(works: Vec<Work>) -> Plan {
         group.after.sort_unstable();
     }
     plan
+}
+
+/// An Eip and the services behind it are written as one, wherever an address comes or goes: else the outside would be
+/// led for a moment to where nobody balances.
+fn join_owners(works: &[Work], sets: &mut Sets) {
+    let mut owners: HashMap<&Text, usize> = HashMap::new();
+    for (at, work) in works.iter().enumerate() {
+        if matches!(work.unit, Unit::Eip(_)) {
+            owners.extend(work.touches.iter().map(|address| (address, at)));
+        }
+    }
+    if owners.is_empty() {
+        return;
+    }
+    for (at, work) in works.iter().enumerate() {
+        if matches!(work.unit, Unit::Service(_)) {
+            for owner in work
+                .touches
+                .iter()
+                .filter_map(|address| owners.get(address))
+            {
+                sets.join(at, *owner);
+            }
+        }
+    }
 }
 
 /// What the rows will be when the unit's edits are done.

@@ -95,6 +95,8 @@ fn kind(word: &str) -> Kind {
         Kind::Node,
         Kind::Namespace,
         Kind::VirtualMachineInstance,
+        Kind::EipGateway,
+        Kind::Eip,
     ]
     .into_iter()
     .find(|kind| kind.as_str() == word)
@@ -156,10 +158,12 @@ pub fn document(value: Value) -> Document {
         Kind::Subnet => Change::Subnet(object(&value, meta)),
         Kind::VNic => Change::VNic(object(&value, meta)),
         Kind::YusurService => Change::YusurService(object(&value, meta)),
+        Kind::EipGateway => Change::EipGateway(object(&value, meta)),
+        Kind::Eip => Change::Eip(object(&value, meta)),
         Kind::Namespace => Change::Namespace(meta),
         Kind::Node => Change::Node(Node {
             meta,
-            ready: true,
+            ready: value.pointer("/status/ready") != Some(&Value::Bool(false)),
             chassis: text("/chassis"),
             ..Node::default()
         }),

@@ -6,6 +6,17 @@ use std::fmt::Write as _;
 use ovsdb_model::{Atom, Database, Datum, DatumRef, Uuid};
 use yusur_planner::{Status, Verdict, nb};
 
+/// What tells rows without a name apart.
+const KEYS: [&str; 7] = [
+    "ip_prefix",
+    "nexthop",
+    "type",
+    "external_ip",
+    "logical_ip",
+    "chassis_name",
+    "match",
+];
+
 /// All rows of the planner's tables, ours and others', with names instead of UUIDs and defaults left out: each row's head
 /// to its columns.
 pub fn rows(database: &Database) -> Vec<(String, String)> {
@@ -14,8 +25,8 @@ pub fn rows(database: &Database) -> Vec<(String, String)> {
         for (uuid, row) in database.rows(table.name) {
             let name = row.get_str("name").map(str::to_owned).or_else(|| {
                 let unit = row.map_str("external_ids", nb::UNIT).unwrap_or("?");
-                let key =
-                    ["ip_prefix", "nexthop"].map(|column| row.get_str(column).unwrap_or_default());
+                let key = KEYS.map(|column| row.get_str(column).unwrap_or_default());
+                let key: Vec<&str> = key.into_iter().filter(|text| !text.is_empty()).collect();
                 Some(format!("{unit} {}", key.join(" ")).trim().to_owned())
             });
             names.insert(uuid, name.unwrap_or_default());
@@ -106,6 +117,8 @@ pub fn verdict(verdict: &Verdict) -> String {
         Status::Subnet(status) => serde_json::to_value(status).ok(),
         Status::VNic(status) => serde_json::to_value(status).ok(),
         Status::YusurService(status) => serde_json::to_value(status).ok(),
+        Status::EipGateway(status) => serde_json::to_value(status).ok(),
+        Status::Eip(status) => serde_json::to_value(status).ok(),
     };
     for (key, value) in status
         .iter()

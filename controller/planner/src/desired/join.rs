@@ -1,0 +1,117 @@
+//! The part of a VPC that joins an EIP gateway: a port of its router on the gateway's join, on the gateway's own chassis;
+//! the way out through it; and the router's address there for what leaves, so that VPCs with the same ranges can share
+//! a gateway.
+
+use std::collections::BTreeSet;
+
+use ovsdb_model::{Table, Uuid};
+
+use super::{DesiredRow, Referrer, Rows};
+use crate::inventory::{Addresses, Family, Inventory, Join, Vpc};
+use crate::name::Name;
+use crate::nb::{
+    LogicalRouter, LogicalRouterPort, LogicalSwitch, LogicalSwitchPort, Map, Nat, StaticRoute, Text,
+};
+use crate::unit::Unit;
+
+/// The rows, and the router's addresses on the join.
+pub(super) fn rows(
+    unit: &Unit,
+    name: &Name,
+    vpc: &Vpc,
+    router: Uuid,
+    join: &Join,
+    inventory: &Inventory,
+) -> (Rows, Addresses) {
+    let ids = inventory.ids();
+    let ranges = &inventory.config().ranges;
+    let on_router = |column| Referrer {
+        table: LogicalRouter::NAME,
+        row: router,
+        column,
+        maker: vpc.adopts.is_none().then(|| unit.clone()),
+    };
+    let addresses: Addresses = Family::ALL
+        .map(|family| ranges.on_join(join.number, family))
+        .into_iter()
+        .collect();
+    let mut rows = Vec::new();
+
+    let port = ids.name(format_args!("join/{name}-router"));
+    let networks = addresses.iter().map(|address| {
+        let length = ranges.join(Family::of(address)).prefix_len();
+        Text::from(format!("{address}/{length}"))
+    });
+    let router_port = LogicalRouterPort {
+        name: port.clone(),
+        mac: super::port::mac_of(addresses, || ids.join_port(name)),
+        networks: networks.collect(),
+        ha_chassis_group: Some(ids.chassis_group(&join.gateway)),
+        external_ids: ids.labels(unit),
+        ..LogicalRouterPort::default()
+    };
+    rows.extend(DesiredRow::new(
+        ids.join_port(name),
+        &router_port,
+        vec![on_router("ports")],
+    ));
+    let switch_port = LogicalSwitchPort {
+        name: ids.name(format_args!("join/{name}-switch")),
+        kind: Text::new_static("router"),
+        options: Map::from([(Text::new_static("router-port"), port)]),
+        addresses: BTreeSet::from([Text::new_static("router")]),
+        external_ids: ids.labels(unit),
+        ..LogicalSwitchPort::default()
+    };
+    let parent = Referrer {
+        table: LogicalSwitch::NAME,
+        row: ids.join(&join.gateway),
+        column: "ports",
+        maker: Some(Unit::EipGateway(join.gateway.clone())),
+    };
+    rows.extend(DesiredRow::new(
+        ids.row(LogicalSwitchPort::NAME, &format!("join/{name}")),
+        &switch_port,
+        vec![parent],
+    ));
+
+    for (family, any) in [(Family::V4, "0.0.0.0/0"), (Family::V6, "::/0")] {
+        if vpc.has_default_route(family) {
+            continue;
+        }
+        let route = StaticRoute {
+            route_table: Text::default(),
+            ip_prefix: Text::new_static(any),
+            policy: None,
+            nexthop: Text::from(ranges.gateway(family).to_string()),
+            output_port: None,
+            external_ids: ids.labels(unit),
+        };
+        rows.extend(DesiredRow::new(
+            ids.row(StaticRoute::NAME, &format!("join/{name}/{any}")),
+            &route,
+            vec![on_router("static_routes")],
+        ));
+    }
+    let subnets = inventory
+        .subnets_of(name)
+        .filter(|(_, subnet)| subnet.problem.is_none());
+    for net in subnets.flat_map(|(_, subnet)| &subnet.cidrs) {
+        let Some(address) = addresses.get(Family::of(net.addr())) else {
+            continue;
+        };
+        let nat = Nat {
+            kind: Text::new_static("snat"),
+            external_ip: Text::from(address.to_string()),
+            logical_ip: Text::from(net.to_string()),
+            options: Map::new(),
+            external_ids: ids.labels(unit),
+        };
+        rows.extend(DesiredRow::new(
+            ids.row(Nat::NAME, &format!("join/{name}/{net}")),
+            &nat,
+            vec![on_router("nat")],
+        ));
+    }
+    (rows, addresses)
+}

@@ -1,0 +1,301 @@
+//! A service's external address: what it may serve there, and what hinders it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ovsdb_model::Table;
+
+use super::vips;
+use super::{DesiredRow, Referrer, Rows, eip};
+use crate::inventory::{Addresses, Family, Inventory, Port, Problem, Service};
+use crate::name::{Name, ObjectName};
+use crate::nb::{Acl, LogicalSwitch, Text};
+use crate::unit::Unit;
+
+/// Whom a service's `sourceRanges` let in, and the rest.
+const ADMIT: i64 = 1002;
+const REFUSE: i64 = 1001;
+
+/// The outside of a service that asks for an external address.
+#[derive(Debug, Default)]
+pub(super) struct Outside {
+    /// The addresses it has.
+    pub(super) held: Addresses,
+    /// They are not in a status yet.
+    pub(super) pending: bool,
+    pub(super) problem: Option<Problem>,
+    /// The gateway it is reached by, if nothing hinders.
+    gateway: Option<Name>,
+    /// The addresses are the service's own: it makes the rows that own them.
+    own: bool,
+    /// Ports of a shared Eip that another service has.
+    taken: BTreeSet<(&'static str, u16)>,
+}
+
+impl Outside {
+    /// The external addresses that a port is served on.
+    pub(super) fn addresses(&self, port: &Port) -> Addresses {
+        let key = (vips::protocol(port.protocol), port.port);
+        if self.gateway.is_none() || self.taken.contains(&key) {
+            Addresses::default()
+        } else {
+            self.held
+        }
+    }
+
+    /// What its status says: all of its own, which are on record there; of an Eip, what it can use.
+    pub(super) fn shown(&self) -> Addresses {
+        if self.own || self.gateway.is_some() {
+            self.held
+        } else {
+            Addresses::default()
+        }
+    }
+
+    /// True if addresses of the service's own wait to be recorded.
+    pub(super) fn is_unrecorded(&self) -> bool {
+        self.own && self.pending
+    }
+
+    /// True if clients outside reach some port.
+    pub(super) fn serves(&self, service: &Service) -> bool {
+        service
+            .ports
+            .iter()
+            .any(|port| !self.addresses(port).is_empty())
+    }
+}
+
+pub(super) fn outside(
+    name: &ObjectName,
+    service: &Service,
+    inventory: &Inventory,
+) -> Option<Outside> {
+    let unit = inventory.external_unit(name)?;
+    let mut outside = Outside {
+        held: inventory.external_held(&unit),
+        own: matches!(unit, Unit::Service(_)),
+        ..Outside::default()
+    };
+    let holding = inventory.holding(&unit);
+    outside.pending = holding.is_some_and(|holding| holding.unrecorded);
+    outside.problem = hindrance(name, service, &unit, inventory);
+    if outside.problem.is_none() && !outside.pending {
+        outside.gateway = holding.and_then(|holding| holding.gateway.clone());
+        for port in &service.ports {
+            let Some(other) = inventory.port_taken(name, port.protocol, port.port) else {
+                continue;
+            };
+            outside
+                .taken
+                .insert((vips::protocol(port.protocol), port.port));
+            outside.problem.get_or_insert_with(|| {
+                Problem::new(
+                    "EIPPortConflict",
+                    format!(
+                        "{} port {} of the Eip is the older service {}'s; choose another port or another Eip",
+                        port.protocol.as_str(),
+                        port.port,
+                        other.name
+                    ),
+                )
+            });
+        }
+    }
+    Some(outside)
+}
+
+/// Why the service is not reached from outside, if so.
+fn hindrance(
+    name: &ObjectName,
+    service: &Service,
+    unit: &Unit,
+    inventory: &Inventory,
+) -> Option<Problem> {
+    // Without its VPC the service has a greater problem.
+    let vpc = inventory.vpc_for(&name.namespace, &service.vpc).ok()?;
+    if let Unit::Eip(eip) = unit
+        && inventory.eip(eip).is_none()
+    {
+        return Some(Problem::new(
+            "EipNotFound",
+            format!(
+                "there is no Eip {} in namespace {}; create it, or correct spec.eip.name",
+                eip.name, eip.namespace
+            ),
+        ));
+    }
+    if let Some(problem) = inventory.external_problem(unit) {
+        return Some(match unit {
+            Unit::Eip(eip) => Problem::new(
+                "EipNotAccepted",
+                format!("Eip {} is not accepted: {}", eip.name, problem.message),
+            ),
+            _ => problem,
+        });
+    }
+    let holding = inventory.holding(unit)?;
+    let gateway = holding.gateway.as_ref()?;
+    if inventory.join_is_full(&service.vpc) {
+        return Some(Problem::new(
+            "JoinRangeFull",
+            format!(
+                "Vpc {} could not join EipGateway {gateway}: all addresses for that are taken; remove external addresses \
+                 from other Vpcs, or give the controller larger ranges",
+                service.vpc
+            ),
+        ));
+    }
+    let joined = inventory.join_of(&service.vpc).map(|join| &join.gateway);
+    if joined != Some(gateway) {
+        let reason = match (joined, &vpc.gateway) {
+            (_, Some(said)) => format!("its spec.eipGateway says {said}"),
+            (Some(joined), None) => format!("an older service uses {joined}"),
+            (None, None) => "it has joined none".to_owned(),
+        };
+        return Some(Problem::new(
+            "GatewayConflict",
+            format!(
+                "Vpc {} cannot use EipGateway {gateway}, {reason}: answers leave a Vpc through one gateway only; take an \
+                 address of that one",
+                service.vpc
+            ),
+        ));
+    }
+    if vpc.router.is_none() {
+        return Some(Problem::new(
+            "RouterMissing",
+            format!(
+                "Vpc {} has no router yet, its conditions say why",
+                service.vpc
+            ),
+        ));
+    }
+    let held = inventory.external_held(unit);
+    if let Some(family) = held
+        .iter()
+        .map(Family::of)
+        .find(|family| vpc.has_default_route(*family))
+    {
+        return Some(Problem::new(
+            "DefaultRouteConflict",
+            format!(
+                "Vpc {} has an {} default route of its own, so answers would not leave through EipGateway {gateway}; remove \
+                 it from the Vpc's staticRoutes",
+                service.vpc,
+                family.as_str()
+            ),
+        ));
+    }
+    if let Unit::Eip(eip) = unit
+        && inventory.eip_vpc(eip) != Some(&service.vpc)
+    {
+        return Some(Problem::new(
+            "EIPInOtherVPC",
+            format!(
+                "Eip {} leads to the Vpc of an older service; an Eip leads to one Vpc, take another Eip",
+                eip.name
+            ),
+        ));
+    }
+    None
+}
+
+/// The rows beside the load balancers: what owns addresses of the service's own, and whom `sourceRanges` let in.
+pub(super) fn rows(
+    unit: &Unit,
+    service: &Service,
+    outside: &Outside,
+    inventory: &Inventory,
+) -> Rows {
+    let (Some(gateway), Some(external)) = (&outside.gateway, &service.external) else {
+        return Vec::new();
+    };
+    let mut rows = Vec::new();
+    if outside.own {
+        let vpc = Some(&service.vpc);
+        rows.extend(eip::owners(unit, gateway, outside.held, vpc, inventory));
+    }
+    if !external.source_ranges.is_empty() {
+        for address in outside.held.iter() {
+            rows.extend(guards(unit, service, outside, gateway, address, inventory));
+        }
+    }
+    rows
+}
+
+/// Who may use one address. The rules are on the join: there the address is still what the client asked for, and clients
+/// of other VPCs pass as well. A rule that names what is let in and one that drops the rest: to negate a set of networks
+/// would multiply flows.
+fn guards(
+    unit: &Unit,
+    service: &Service,
+    outside: &Outside,
+    gateway: &Name,
+    address: IpAddr,
+    inventory: &Inventory,
+) -> Rows {
+    let ids = inventory.ids();
+    let family = Family::of(address);
+    let ip = match family {
+        Family::V4 => "ip4",
+        Family::V6 => "ip6",
+    };
+    let admitted = service
+        .external
+        .iter()
+        .flat_map(|external| &external.source_ranges);
+    let sources: Vec<String> = admitted
+        .filter(|net| Family::of(net.addr()) == family)
+        .map(ToString::to_string)
+        .collect();
+    let mut rows = Vec::new();
+    for protocol in ["tcp", "udp", "sctp"] {
+        let ports: BTreeSet<u16> = service
+            .ports
+            .iter()
+            .filter(|port| vips::protocol(port.protocol) == protocol)
+            .filter(|port| !outside.addresses(port).is_empty())
+            .map(|port| port.port)
+            .collect();
+        if ports.is_empty() {
+            continue;
+        }
+        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+        let what = format!(
+            "{ip}.dst == {address} && {protocol}.dst == {{{}}}",
+            ports.join(", ")
+        );
+        let mut rule = |priority: i64, action: &'static str, expression: String| {
+            let acl = Acl {
+                direction: Text::new_static("from-lport"),
+                priority,
+                expression: Text::from(expression),
+                action: Text::new_static(action),
+                external_ids: ids.labels(unit),
+            };
+            let parent = Referrer {
+                table: LogicalSwitch::NAME,
+                row: ids.join(gateway),
+                column: "acls",
+                maker: Some(Unit::EipGateway(gateway.clone())),
+            };
+            let key = format!("{unit}/{address}/{protocol}/{action}");
+            rows.extend(DesiredRow::new(
+                ids.row(Acl::NAME, &key),
+                &acl,
+                vec![parent],
+            ));
+        };
+        if !sources.is_empty() {
+            let sources = sources.join(", ");
+            rule(
+                ADMIT,
+                "allow",
+                format!("{what} && {ip}.src == {{{sources}}}"),
+            );
+        }
+        rule(REFUSE, "drop", what);
+    }
+    rows
+}

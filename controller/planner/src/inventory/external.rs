@@ -1,0 +1,341 @@
+//! Services and their external addresses: which services share an Eip, and which VPC it leads to.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ipnet::IpNet;
+use yusur_crds::{EipRequest, Protocol};
+
+use super::Inventory;
+use super::eip::{Holding, Request};
+use super::parse::{self, Addresses, Problem};
+use crate::name::{Name, ObjectName};
+use crate::unit::Unit;
+
+/// An object and how old it is: the older comes first.
+pub(crate) type Aged = (i64, ObjectName);
+
+/// How a service wants its external address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// An Eip of its namespace.
+    Shared(Name),
+    /// An address of its own.
+    Own(Request),
+}
+
+/// What a service has of the outside.
+#[derive(Clone, Debug)]
+pub(crate) struct External {
+    pub(crate) wish: Wish,
+    /// Clients that may use the address; all, if it lists none.
+    pub(crate) source_ranges: Box<[IpNet]>,
+    /// Addresses its status records.
+    pub(super) recorded: Addresses,
+    /// What became of a wish for an address of its own.
+    pub(super) holding: Holding,
+}
+
+/// The services that use one Eip, whether it is there or not.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    users: BTreeSet<Aged>,
+    /// Who wants a port; the oldest has it. Users in different VPCs do not compete: only one VPC's have the Eip.
+    ports: BTreeMap<EipPort, BTreeSet<Aged>>,
+}
+
+/// A port of an Eip, for services of one VPC.
+type EipPort = (Name, Protocol, u16);
+
+/// A service as a user of an Eip.
+struct Use {
+    eip: ObjectName,
+    user: Aged,
+    wants: Vec<EipPort>,
+}
+
+/// Who asks which gateway for addresses (`None`: whichever is the default).
+#[derive(Debug, Default)]
+pub(super) struct Askers(HashMap<Option<Name>, BTreeSet<(i64, Unit)>>);
+
+impl Askers {
+    pub(super) fn join(&mut self, gateway: Option<Name>, created: i64, unit: Unit) {
+        self.0.entry(gateway).or_default().insert((created, unit));
+    }
+
+    pub(super) fn leave(&mut self, gateway: &Option<Name>, created: i64, unit: &Unit) {
+        if let Some(units) = self.0.get_mut(gateway) {
+            units.remove(&(created, unit.clone()));
+            if units.is_empty() {
+                self.0.remove(gateway);
+            }
+        }
+    }
+
+    pub(super) fn of(&self, gateway: Option<&Name>) -> Vec<(i64, Unit)> {
+        let units = self.0.get(&gateway.cloned()).into_iter().flatten();
+        units.cloned().collect()
+    }
+}
+
+impl Wish {
+    pub(super) fn own(&self) -> Option<&Request> {
+        match self {
+            Self::Own(request) => Some(request),
+            Self::Shared(_) => None,
+        }
+    }
+}
+
+impl External {
+    pub(super) fn parse(
+        request: &EipRequest,
+        source_ranges: &[String],
+        recorded: Addresses,
+    ) -> Result<Self, Problem> {
+        let wish = match &request.name {
+            Some(_)
+                if request.gateway.is_some()
+                    || !request.addresses.is_empty()
+                    || !request.ip_families.is_empty() =>
+            {
+                return Err(Problem::invalid(
+                    "spec.eip: give the name of an Eip, or gateway, addresses and ipFamilies of an address of the service's \
+                     own, not both",
+                ));
+            }
+            Some(name) => Wish::Shared(name.as_str().into()),
+            None => Wish::Own(Request::of_service(request)?),
+        };
+        // A range that cannot be read must not let everybody in: then nobody is served.
+        let read = source_ranges
+            .iter()
+            .map(|text| parse::network_around("spec.sourceRanges", text));
+        Ok(Self {
+            wish,
+            source_ranges: read.collect::<Result<_, _>>()?,
+            recorded,
+            holding: Holding::default(),
+        })
+    }
+
+    /// The Eip it uses.
+    fn shared(&self, service: &ObjectName) -> Option<ObjectName> {
+        match &self.wish {
+            Wish::Shared(name) => Some(ObjectName {
+                namespace: service.namespace.clone(),
+                name: name.clone(),
+            }),
+            Wish::Own(_) => None,
+        }
+    }
+}
+
+impl Inventory {
+    /// Takes in that a service with an external address is there, or has changed.
+    pub(super) fn external_arrived(&mut self, name: &ObjectName) {
+        let Some(service) = self.services.get(name) else {
+            return;
+        };
+        let Some(external) = &service.external else {
+            return;
+        };
+        let unit = Unit::Service(name.clone());
+        if let Wish::Own(request) = &external.wish {
+            let (gateway, created) = (request.gateway.clone(), service.header.created);
+            self.askers.join(gateway, created, unit.clone());
+        }
+        self.external_unsettled(&unit);
+    }
+
+    /// The opposite of [`Self::external_arrived`], while the service is still known. `keep`: the addresses it has are
+    /// taken over by what follows.
+    pub(super) fn external_leaves(&mut self, name: &ObjectName, keep: bool) {
+        let Some(service) = self.services.get(name) else {
+            return;
+        };
+        let Some(external) = &service.external else {
+            return;
+        };
+        let created = service.header.created;
+        let unit = Unit::Service(name.clone());
+        self.pending_eips.remove(&(created, unit.clone()));
+        if let Wish::Own(request) = &external.wish {
+            let gateway = request.gateway.clone();
+            self.askers.leave(&gateway, created, &unit);
+        }
+        self.unshare(name);
+        self.forget_wish(name);
+        if !keep {
+            self.release_external(&unit);
+        }
+    }
+
+    /// Puts a service among the users of the Eip it names, or takes it out if its VPC does not allow it.
+    pub(super) fn use_shared(&mut self, name: &ObjectName) {
+        let Some(service) = self.services.get(name) else {
+            return;
+        };
+        let allowed = self.vpc_for(&name.namespace, &service.vpc).is_ok();
+        if allowed {
+            self.share(name);
+        } else {
+            self.unshare(name);
+        }
+        self.wish_changed(name);
+    }
+
+    fn share(&mut self, name: &ObjectName) {
+        let Some(Use { eip, user, wants }) = self.sharing(name) else {
+            return;
+        };
+        let before = self.eip_vpc(&eip).cloned();
+        let share = self.shares.entry(eip.clone()).or_default();
+        if !share.users.insert(user.clone()) {
+            return;
+        }
+        let mut ousted = Vec::new();
+        for port in wants {
+            let claimants = share.ports.entry(port).or_default();
+            let first = claimants.first().cloned();
+            claimants.insert(user.clone());
+            if claimants.first() == Some(&user) {
+                ousted.extend(first);
+            }
+        }
+        self.shared(&eip, ousted, before);
+    }
+
+    fn unshare(&mut self, name: &ObjectName) {
+        let Some(Use { eip, user, wants }) = self.sharing(name) else {
+            return;
+        };
+        let before = self.eip_vpc(&eip).cloned();
+        let Some(share) = self.shares.get_mut(&eip) else {
+            return;
+        };
+        if !share.users.remove(&user) {
+            return;
+        }
+        let mut heirs = Vec::new();
+        for port in wants {
+            if let Some(claimants) = share.ports.get_mut(&port) {
+                let held = claimants.first() == Some(&user);
+                claimants.remove(&user);
+                if held {
+                    heirs.extend(claimants.first().cloned());
+                }
+                if claimants.is_empty() {
+                    share.ports.remove(&port);
+                }
+            }
+        }
+        if share.users.is_empty() {
+            self.shares.remove(&eip);
+        }
+        self.shared(&eip, heirs, before);
+    }
+
+    /// How a service uses an Eip.
+    fn sharing(&self, name: &ObjectName) -> Option<Use> {
+        let service = self.services.get(name)?;
+        let ports = service.ports.iter();
+        let wants = ports.map(|port| (service.vpc.clone(), port.protocol, port.port));
+        Some(Use {
+            eip: service.external.as_ref()?.shared(name)?,
+            user: (service.header.created, name.clone()),
+            wants: wants.collect(),
+        })
+    }
+
+    /// The users of an Eip are others.
+    fn shared(&mut self, eip: &ObjectName, affected: Vec<Aged>, vpc_before: Option<Name>) {
+        for (_, service) in affected {
+            self.dirty.add(Unit::Service(service));
+        }
+        self.dirty.add(Unit::Eip(eip.clone()));
+        if self.eip_vpc(eip) != vpc_before.as_ref() {
+            self.users_changed(eip);
+        }
+    }
+
+    /// Whoever uses the Eip has something else now.
+    pub(super) fn users_changed(&mut self, eip: &ObjectName) {
+        for (_, service) in self.users(eip) {
+            self.dirty.add(Unit::Service(service.clone()));
+            self.wish_changed(&service);
+        }
+    }
+
+    fn users(&self, eip: &ObjectName) -> Vec<Aged> {
+        let users = self.shares.get(eip).map(|share| share.users.iter());
+        users.into_iter().flatten().cloned().collect()
+    }
+
+    /// The gateway that a service's VPC has to join for the service's sake.
+    pub(super) fn wished_gateway(&self, name: &ObjectName) -> Option<Name> {
+        let service = self.services.get(name)?;
+        let external = service.external.as_ref()?;
+        self.vpc_for(&name.namespace, &service.vpc).ok()?;
+        let holding = match external.shared(name) {
+            Some(eip) => &self.eips.get(&eip)?.holding,
+            None => &external.holding,
+        };
+        holding
+            .gateway
+            .clone()
+            .filter(|_| holding.problem.is_none())
+    }
+
+    /// The VPC's join is another: so is what its services' external addresses lead to.
+    pub(super) fn externals_of_vpc_changed(&mut self, services: &[ObjectName]) {
+        let mut eips = BTreeSet::new();
+        for name in services {
+            self.dirty.add(Unit::Service(name.clone()));
+            let external = self.services.get(name).and_then(|s| s.external.as_ref());
+            eips.extend(external.and_then(|external| external.shared(name)));
+        }
+        for eip in eips {
+            self.dirty.add(Unit::Eip(eip.clone()));
+            self.users_changed(&eip);
+        }
+    }
+
+    /// The VPC that an Eip leads to: that of its oldest user whose VPC has joined the Eip's gateway.
+    pub(crate) fn eip_vpc(&self, eip: &ObjectName) -> Option<&Name> {
+        let gateway = self.eips.get(eip)?.holding.gateway.as_ref()?;
+        let users = &self.shares.get(eip)?.users;
+        users.iter().find_map(|(_, user)| {
+            let vpc = &self.services.get(user)?.vpc;
+            (self.join_of(vpc)?.gateway == *gateway).then_some(vpc)
+        })
+    }
+
+    /// The names of the services that use an Eip, the oldest first.
+    pub(crate) fn users_of(&self, eip: &ObjectName) -> impl Iterator<Item = &ObjectName> {
+        let users = self.shares.get(eip).map(|share| share.users.iter());
+        users.into_iter().flatten().map(|(_, name)| name)
+    }
+
+    /// The unit that owns a service's external addresses.
+    pub(crate) fn external_unit(&self, name: &ObjectName) -> Option<Unit> {
+        let external = self.services.get(name)?.external.as_ref()?;
+        Some(match external.shared(name) {
+            Some(eip) => Unit::Eip(eip),
+            None => Unit::Service(name.clone()),
+        })
+    }
+
+    /// The service that has a port of the Eip that `name` uses, if that is another one.
+    pub(crate) fn port_taken(
+        &self,
+        name: &ObjectName,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<&ObjectName> {
+        let service = self.services.get(name)?;
+        let eip = service.external.as_ref()?.shared(name)?;
+        let key = (service.vpc.clone(), protocol, port);
+        let (_, holder) = self.shares.get(&eip)?.ports.get(&key)?.first()?;
+        (holder != name).then_some(holder)
+    }
+}

@@ -1,0 +1,445 @@
+//! EIP gateways: what their specs say, which of them counts as the default, and which node is to serve first.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use ovsdb_model::{Database, Table};
+use yusur_crds::{EipGatewaySpec, EipGatewayStatus};
+
+use super::Inventory;
+use super::parse::{self, Addresses, Problem};
+use super::pool::{Family, Pool};
+use super::topology::{Header, Rule};
+use crate::input::{Meta, Object};
+use crate::name::Name;
+use crate::nb::{self, HaChassis, HaChassisGroup};
+use crate::unit::Unit;
+
+/// An EIP gateway.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) header: Header,
+    pub(crate) cidrs: Vec<IpNet>,
+    /// The router's own address in each of `cidrs`, in their order.
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) next_hops: Addresses,
+    excluded: Vec<(IpAddr, IpAddr)>,
+    pub(crate) network: Name,
+    pub(crate) vlan: Option<u16>,
+    /// As the spec lists them.
+    pub(crate) nodes: Vec<Name>,
+    /// As they are to serve: one that failed has gone to the end. Empty until it is settled.
+    pub(crate) order: Vec<Name>,
+    pub(crate) default: bool,
+    pub(crate) allowed: Rule,
+    pub(crate) invalid: Option<Problem>,
+    /// What is wrong, all in all. A gateway with a problem has no rows.
+    pub(crate) problem: Option<Problem>,
+    pub(crate) pool: Pool,
+    /// Units that found no free address.
+    pub(super) starved: BTreeSet<Unit>,
+    /// The Vpcs that join it.
+    pub(super) vpcs: BTreeSet<Name>,
+}
+
+impl Gateway {
+    fn parse(meta: &Meta, spec: &EipGatewaySpec) -> Self {
+        let mut invalid = None;
+        let mut note = |problem: Problem| {
+            invalid.get_or_insert(problem);
+        };
+        let cidrs = parse::networks("spec.cidrs", &spec.cidrs).unwrap_or_else(|problem| {
+            note(problem);
+            Vec::new()
+        });
+        if spec.cidrs.is_empty() {
+            note(Problem::invalid(
+                "spec.cidrs is empty; give the range of external addresses",
+            ));
+        }
+        let within = |field: &str, texts: &[String]| -> Result<Addresses, Problem> {
+            let addresses = parse::addresses(field, texts, parse::unicast)?;
+            match addresses
+                .iter()
+                .find(|address| !cidrs.iter().any(|net| net.contains(address)))
+            {
+                Some(stray) => Err(Problem::invalid(format!(
+                    "{field}: {stray} lies in none of spec.cidrs; choose an address within them"
+                ))),
+                None => Ok(addresses),
+            }
+        };
+        let next_hops = within("spec.nextHops", &spec.next_hops).unwrap_or_else(|problem| {
+            note(problem);
+            Addresses::default()
+        });
+        let given =
+            within("spec.gatewayAddresses", &spec.gateway_addresses).unwrap_or_else(|problem| {
+                note(problem);
+                Addresses::default()
+            });
+        let mut addresses = Vec::with_capacity(cidrs.len());
+        for net in &cidrs {
+            let family = Family::of(net.addr());
+            let next_hop = next_hops.get(family);
+            if given.get(family).is_some() && given.get(family) == next_hop {
+                note(Problem::invalid(
+                    "an address is both in spec.nextHops and in spec.gatewayAddresses; the gateway needs one of its own",
+                ));
+            }
+            let (first, last) = parse::hosts(*net);
+            let first = if Some(first) == next_hop {
+                parse::next(first).filter(|address| *address <= last)
+            } else {
+                Some(first)
+            };
+            match given.get(family).or(first) {
+                Some(address) => addresses.push(address),
+                None => note(Problem::invalid(format!(
+                    "spec.cidrs: {net} has no room for the gateway's own address; use a larger range"
+                ))),
+            }
+        }
+        let mut excluded = Vec::new();
+        for text in &spec.excluded_addresses {
+            match parse::range("spec.excludedAddresses", text) {
+                Ok(range) => excluded.push(range),
+                Err(problem) => note(problem),
+            }
+        }
+        let vlan = spec.vlan.and_then(|vlan| {
+            let read = u16::try_from(vlan)
+                .ok()
+                .filter(|vlan| (1..4095).contains(vlan));
+            if read.is_none() {
+                note(Problem::invalid(format!(
+                    "spec.vlan is {vlan}; give 1 to 4094, or leave it out for an untagged segment"
+                )));
+            }
+            read
+        });
+        if spec.physical_network.is_empty() {
+            note(Problem::invalid(
+                "spec.physicalNetwork is empty; name the network of ovn-bridge-mappings",
+            ));
+        }
+        let mut nodes: Vec<Name> = Vec::with_capacity(spec.nodes.len());
+        for node in &spec.nodes {
+            if nodes.iter().any(|other| **other == **node) {
+                note(Problem::invalid(format!(
+                    "spec.nodes lists {node} twice; remove one"
+                )));
+            } else {
+                nodes.push(node.as_str().into());
+            }
+        }
+        if nodes.is_empty() {
+            note(Problem::invalid(
+                "spec.nodes is empty; list the gateway nodes, the preferred one first",
+            ));
+        }
+        let allowed = Rule::parse("spec.allowedNamespaces.selector", &spec.allowed_namespaces)
+            .unwrap_or_else(|problem| {
+                note(problem);
+                Rule::default()
+            });
+        let mut gateway = Self {
+            header: Header::new(meta),
+            cidrs,
+            addresses,
+            next_hops,
+            excluded,
+            network: spec.physical_network.as_str().into(),
+            vlan,
+            nodes,
+            order: Vec::new(),
+            default: spec.default,
+            allowed,
+            invalid,
+            problem: None,
+            pool: Pool::default(),
+            starved: BTreeSet::new(),
+            vpcs: BTreeSet::new(),
+        };
+        gateway.fit_pool();
+        gateway
+    }
+
+    fn fit_pool(&mut self) {
+        let wanted: Vec<(IpAddr, IpAddr)> =
+            self.cidrs.iter().map(|net| parse::hosts(*net)).collect();
+        let own = self.addresses.iter().copied().chain(self.next_hops.iter());
+        let mut excluded = self.excluded.clone();
+        excluded.extend(own.map(|address| (address, address)));
+        self.pool.set_ranges(&wanted, &excluded);
+    }
+
+    /// The range of this family.
+    pub(crate) fn range(&self, family: Family) -> Option<IpNet> {
+        self.cidrs
+            .iter()
+            .copied()
+            .find(|net| Family::of(net.addr()) == family)
+    }
+
+    /// Its own address of this family.
+    pub(crate) fn address(&self, family: Family) -> Option<IpAddr> {
+        self.addresses
+            .iter()
+            .copied()
+            .find(|address| Family::of(*address) == family)
+    }
+
+    /// Why nobody may ask for this address of its range, if so.
+    pub(super) fn reserved(&self, address: IpAddr) -> Option<&'static str> {
+        let (first, last) = parse::hosts(self.range(Family::of(address))?);
+        if self.addresses.contains(&address) {
+            Some("it is the gateway's own")
+        } else if self.next_hops.iter().any(|hop| hop == address) {
+            Some("it is the gateway's next hop")
+        } else if !(first..=last).contains(&address) {
+            Some("no host can have it")
+        } else if self
+            .excluded
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&address))
+        {
+            Some("the gateway's excludedAddresses keep it")
+        } else {
+            None
+        }
+    }
+
+    /// What its rows, and its claimants' addresses, are made of.
+    fn same(&self, other: &Self) -> bool {
+        self.header == other.header
+            && self.cidrs == other.cidrs
+            && self.addresses == other.addresses
+            && self.next_hops == other.next_hops
+            && self.excluded == other.excluded
+            && self.network == other.network
+            && self.vlan == other.vlan
+            && self.nodes == other.nodes
+            && self.default == other.default
+            && self.allowed == other.allowed
+            && self.invalid == other.invalid
+    }
+
+    /// The spec's order of nodes, as the Northbound records it.
+    pub(crate) fn nodes_text(&self) -> String {
+        self.nodes.join(",")
+    }
+}
+
+impl Inventory {
+    pub(super) fn apply_gateway(&mut self, object: &Object<EipGatewaySpec, EipGatewayStatus>) {
+        let name = self.intern(&object.meta.name);
+        let mut new = Gateway::parse(&object.meta, &object.spec);
+        for node in &mut new.nodes {
+            *node = self.intern(&node.clone());
+        }
+        if let Some(old) = self.gateways.remove(&name) {
+            if old.same(&new) {
+                self.gateways.insert(name, old);
+                return;
+            }
+            if old.nodes == new.nodes {
+                new.order = old.order;
+            }
+            new.problem = old.problem;
+            new.vpcs = old.vpcs;
+            new.starved = old.starved;
+            new.pool = old.pool;
+            new.fit_pool();
+        }
+        self.gateways.insert(name.clone(), new);
+        self.gateway_changed(&name);
+    }
+
+    pub(super) fn remove_gateway(&mut self, name: &Name) {
+        if let Some(gateway) = self.gateways.remove(name) {
+            // Its pool goes with it: whoever had an address of it has none.
+            self.joins.to_settle.extend(gateway.vpcs);
+            self.gateway_changed(name);
+        }
+    }
+
+    /// Gateways are few and change rarely: all of them are judged again, and whoever uses this one is looked at.
+    fn gateway_changed(&mut self, name: &Name) {
+        self.gateways_differ = true;
+        self.dirty.add(Unit::Global);
+        self.users_of_gateway_changed(name);
+        if let Some(gateway) = self.gateways.get(name) {
+            self.joins.to_settle.extend(gateway.vpcs.iter().cloned());
+        }
+        self.joins.to_settle.extend(
+            self.vpcs
+                .iter()
+                .filter(|(_, vpc)| vpc.gateway.as_ref() == Some(name))
+                .map(|(vpc, _)| vpc.clone()),
+        );
+        // Behind the Vpcs: a group of chassis goes after the ports that are on it.
+        self.dirty.add(Unit::EipGateway(name.clone()));
+    }
+
+    fn users_of_gateway_changed(&mut self, name: &Name) {
+        self.askers_changed(Some(name));
+        if self.default_gateway.as_ref() == Some(name) {
+            self.askers_changed(None);
+        }
+    }
+
+    /// Judges the gateways: which is the default, whose ranges overlap, in which order their nodes are to serve.
+    pub(super) fn assess_gateways(&mut self, database: &Database) {
+        if !std::mem::take(&mut self.gateways_differ) {
+            return;
+        }
+        let mut names: Vec<Name> = self.gateways.keys().cloned().collect();
+        names.sort_by_key(|name| {
+            let created = self
+                .gateways
+                .get(name)
+                .map(|gateway| gateway.header.created);
+            (created, name.clone())
+        });
+        let default = names
+            .iter()
+            .find(|name| {
+                self.gateways
+                    .get(*name)
+                    .is_some_and(|gateway| gateway.default)
+            })
+            .cloned();
+        if self.default_gateway != default {
+            self.default_gateway = default;
+            self.askers_changed(None);
+        }
+        for (at, name) in names.iter().enumerate() {
+            let problem = self.judge_gateway(name, &names[..at]);
+            let order = self.order_of(name, database);
+            let Some(gateway) = self.gateways.get_mut(name) else {
+                continue;
+            };
+            if gateway.problem != problem {
+                gateway.problem = problem;
+                self.joins.to_settle.extend(gateway.vpcs.iter().cloned());
+                self.users_of_gateway_changed(name);
+                self.dirty.add(Unit::Global);
+                self.dirty.add(Unit::EipGateway(name.clone()));
+            }
+            if let Some(gateway) = self.gateways.get_mut(name)
+                && gateway.order != order
+            {
+                gateway.order = order;
+                self.dirty.add(Unit::EipGateway(name.clone()));
+            }
+        }
+    }
+
+    fn judge_gateway(&self, name: &Name, older: &[Name]) -> Option<Problem> {
+        let gateway = self.gateways.get(name)?;
+        // Without these there is nothing to build.
+        let lacking = gateway.cidrs.is_empty()
+            || gateway.addresses.len() < gateway.cidrs.len()
+            || gateway.nodes.is_empty()
+            || gateway.network.is_empty();
+        if lacking {
+            return gateway.invalid.clone();
+        }
+        for net in &gateway.cidrs {
+            if let Some(own) = self.config.ranges.overlapped_by(*net) {
+                return Some(Problem::new(
+                    "ReservedRange",
+                    format!(
+                        "{net} overlaps {own}, which the system uses for itself; choose another range, or move the system's \
+                         by the controller's flags"
+                    ),
+                ));
+            }
+            let same_segment = |other: &&Name| {
+                self.gateways.get(*other).is_some_and(|other| {
+                    other.problem.is_none()
+                        && other.network == gateway.network
+                        && other.vlan == gateway.vlan
+                        && other.cidrs.iter().any(|range| parse::overlap(*range, *net))
+                })
+            };
+            if let Some(other) = older.iter().find(same_segment) {
+                return Some(Problem::new(
+                    "CIDRConflict",
+                    format!(
+                        "{net} overlaps the range of the older EipGateway {other} on the same physical network; choose \
+                         another range"
+                    ),
+                ));
+            }
+        }
+        None
+    }
+
+    /// The order in which a gateway's nodes are to serve: the spec's, or where a node has failed since, what the
+    /// Northbound records; nodes that are not ready come last. So a node that failed does not take over again when it is
+    /// back: every move costs connections.
+    fn order_of(&self, name: &Name, database: &Database) -> Vec<Name> {
+        let Some(gateway) = self.gateways.get(name) else {
+            return Vec::new();
+        };
+        let mut order = if gateway.order.is_empty() {
+            self.recorded_order(name, gateway, database)
+                .unwrap_or_else(|| gateway.nodes.clone())
+        } else {
+            gateway.order.clone()
+        };
+        order.sort_by_key(|node| !self.node_ready(node));
+        order
+    }
+
+    fn recorded_order(
+        &self,
+        name: &Name,
+        gateway: &Gateway,
+        database: &Database,
+    ) -> Option<Vec<Name>> {
+        let group = database.row(HaChassisGroup::NAME, self.ids.chassis_group(name))?;
+        if group.map_str("external_ids", nb::NODES) != Some(&gateway.nodes_text()) {
+            return None;
+        }
+        let priority = |node: &Name| {
+            let row = database.row(HaChassis::NAME, self.ids.chassis_of(name, node))?;
+            row.get_integer("priority")
+        };
+        let mut order: Vec<(i64, Name)> = Vec::with_capacity(gateway.nodes.len());
+        for node in &gateway.nodes {
+            order.push((-priority(node)?, node.clone()));
+        }
+        order.sort_by_key(|(rank, _)| *rank);
+        Some(order.into_iter().map(|(_, node)| node).collect())
+    }
+
+    fn node_ready(&self, node: &Name) -> bool {
+        self.nodes.get(node).is_none_or(|entry| entry.ready)
+    }
+
+    /// A node's chassis or readiness is another: the gateways it serves have it under another name, or in another place.
+    pub(super) fn gateway_node_changed(&mut self, node: &Name) {
+        for (name, gateway) in &self.gateways {
+            if gateway.nodes.contains(node) {
+                self.gateways_differ = true;
+                self.dirty.add(Unit::EipGateway(name.clone()));
+            }
+        }
+    }
+
+    /// The EIP gateway of this name.
+    pub(crate) fn gateway(&self, name: &Name) -> Option<&Gateway> {
+        self.gateways.get(name)
+    }
+
+    /// True if there is a gateway that has rows.
+    pub(crate) fn has_gateways(&self) -> bool {
+        self.gateways
+            .values()
+            .any(|gateway| gateway.problem.is_none())
+    }
+}

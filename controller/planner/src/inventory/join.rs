@@ -1,0 +1,211 @@
+//! Which EIP gateway a VPC joins, and by which number. A VPC's default route leads through one gateway, and answers must
+//! take the way the requests came: so it joins one, that of its Vpc's spec or else of its oldest service with an EIP.
+//!
+//! The number makes the VPC's addresses among the system's own ([`crate::Ranges`]). It is looked for where the VPC's name
+//! hashes to, and recorded by the row of the port it is for: kept over restarts, and nearly always found again by a
+//! Northbound that was wiped.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ipnet::IpNet;
+use ovsdb_model::{Atom, Database, Datum, Table};
+
+use super::Inventory;
+use super::external::Aged;
+use crate::name::{Name, ObjectName};
+use crate::nb::LogicalRouterPort;
+use crate::unit::Unit;
+
+/// A VPC's place on the join of an EIP gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Join {
+    pub(crate) gateway: Name,
+    pub(crate) number: u32,
+}
+
+/// The joins of all VPCs.
+#[derive(Debug, Default)]
+pub(super) struct Joins {
+    /// By VPC, the gateways its services' external addresses are of; the oldest service's counts.
+    wishes: HashMap<Name, BTreeMap<Aged, Name>>,
+    joined: HashMap<Name, Join>,
+    numbers: HashMap<u32, Name>,
+    /// VPCs for which no number was left.
+    starved: BTreeSet<Name>,
+    /// VPCs to look at again.
+    pub(super) to_settle: BTreeSet<Name>,
+}
+
+impl Joins {
+    /// A VPC leaves. True if it had joined.
+    fn part(&mut self, vpc: &Name) -> bool {
+        self.starved.remove(vpc);
+        let Some(join) = self.joined.remove(vpc) else {
+            return false;
+        };
+        self.numbers.remove(&join.number);
+        self.to_settle.append(&mut self.starved);
+        true
+    }
+
+    fn place(&mut self, vpc: &Name, gateway: Name, number: u32) {
+        self.numbers.insert(number, vpc.clone());
+        self.joined.insert(vpc.clone(), Join { gateway, number });
+        self.starved.remove(vpc);
+    }
+}
+
+impl Inventory {
+    /// A service's external address may be of another gateway.
+    pub(super) fn wish_changed(&mut self, name: &ObjectName) {
+        let Some(service) = self.services.get(name) else {
+            return;
+        };
+        let (vpc, aged) = (service.vpc.clone(), (service.header.created, name.clone()));
+        let wish = self.wished_gateway(name);
+        let wishes = self.joins.wishes.entry(vpc.clone()).or_default();
+        let before = match &wish {
+            Some(gateway) => wishes.insert(aged, gateway.clone()),
+            None => wishes.remove(&aged),
+        };
+        if wishes.is_empty() {
+            self.joins.wishes.remove(&vpc);
+        }
+        if before != wish {
+            self.joins.to_settle.insert(vpc);
+        }
+    }
+
+    /// A service is about to go, or to change: it wishes for nothing until it is looked at again.
+    pub(super) fn forget_wish(&mut self, name: &ObjectName) {
+        let Some(service) = self.services.get(name) else {
+            return;
+        };
+        let aged = (service.header.created, name.clone());
+        if let Some(wishes) = self.joins.wishes.get_mut(&service.vpc)
+            && wishes.remove(&aged).is_some()
+        {
+            if wishes.is_empty() {
+                self.joins.wishes.remove(&service.vpc);
+            }
+            self.joins.to_settle.insert(service.vpc.clone());
+        }
+    }
+
+    /// The gateway a VPC is to join.
+    fn gateway_of_vpc(&self, vpc: &Name) -> Option<Name> {
+        let entry = self.vpcs.get(vpc)?;
+        let wished = || self.joins.wishes.get(vpc)?.values().next();
+        let name = entry.gateway.as_ref().or_else(wished)?;
+        let gateway = self.gateways.get(name)?;
+        gateway.problem.is_none().then(|| name.clone())
+    }
+
+    /// Finds the gateway and the number of all VPCs that were to be looked at.
+    pub(super) fn settle_joins(&mut self, database: &Database) {
+        // A number that becomes free is for those that found none.
+        for _ in 0..8 {
+            let vpcs = std::mem::take(&mut self.joins.to_settle);
+            if vpcs.is_empty() {
+                return;
+            }
+            let mut numberless: Vec<(i64, Name, Name)> = Vec::new();
+            for vpc in vpcs {
+                let wanted = self.gateway_of_vpc(&vpc);
+                let current = self.joins.joined.get(&vpc).cloned();
+                if current.as_ref().map(|join| &join.gateway) == wanted.as_ref() {
+                    if wanted.is_none() {
+                        self.joins.starved.remove(&vpc);
+                    }
+                    continue;
+                }
+                if let Some(old) = current
+                    .as_ref()
+                    .and_then(|join| self.gateways.get_mut(&join.gateway))
+                {
+                    old.vpcs.remove(&vpc);
+                }
+                let Some(gateway) = wanted else {
+                    self.joins.part(&vpc);
+                    self.join_changed(&vpc);
+                    continue;
+                };
+                // A VPC that goes from one gateway to another keeps its number.
+                match current
+                    .map(|join| join.number)
+                    .or_else(|| self.recorded_number(&vpc, database))
+                {
+                    Some(number) => {
+                        self.joins.place(&vpc, gateway, number);
+                        self.join_changed(&vpc);
+                    }
+                    None => {
+                        let created = self.vpcs.get(&vpc).map_or(0, |vpc| vpc.header.created);
+                        numberless.push((created, vpc, gateway));
+                    }
+                }
+            }
+            numberless.sort_unstable();
+            for (_, vpc, gateway) in numberless {
+                match self.free_number(&vpc) {
+                    Some(number) => self.joins.place(&vpc, gateway, number),
+                    None => {
+                        self.joins.starved.insert(vpc.clone());
+                    }
+                }
+                self.join_changed(&vpc);
+            }
+        }
+    }
+
+    /// The number that the row of the VPC's port records, if nobody else has it.
+    fn recorded_number(&self, vpc: &Name, database: &Database) -> Option<u32> {
+        let row = database.row(LogicalRouterPort::NAME, self.ids.join_port(vpc))?;
+        let networks = row.get("networks").map(Datum::elements)?;
+        let number = networks.iter().filter_map(Atom::as_str).find_map(|text| {
+            match text.parse::<IpNet>().ok()? {
+                IpNet::V4(net) => self.config.ranges.number(net.addr()),
+                IpNet::V6(_) => None,
+            }
+        })?;
+        (!self.joins.numbers.contains_key(&number)).then_some(number)
+    }
+
+    fn free_number(&self, vpc: &Name) -> Option<u32> {
+        let numbers = self.config.ranges.numbers();
+        let count = numbers
+            .end
+            .checked_sub(numbers.start)
+            .filter(|count| *count > 0)?;
+        // FNV-1a: the same in every release.
+        let hash = vpc.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        let candidates = (0..count).map(|step| numbers.start + (hash % count + step) % count);
+        candidates
+            .into_iter()
+            .find(|number| !self.joins.numbers.contains_key(number))
+    }
+
+    fn join_changed(&mut self, vpc: &Name) {
+        if let Some(join) = self.joins.joined.get(vpc)
+            && let Some(gateway) = self.gateways.get_mut(&join.gateway)
+        {
+            gateway.vpcs.insert(vpc.clone());
+        }
+        self.dirty.add(Unit::Vpc(vpc.clone()));
+        let wishes = self.joins.wishes.get(vpc).into_iter().flatten();
+        let services: Vec<ObjectName> = wishes.map(|((_, name), _)| name.clone()).collect();
+        self.externals_of_vpc_changed(&services);
+    }
+
+    /// The VPC's place on an EIP gateway's join.
+    pub(crate) fn join_of(&self, vpc: &Name) -> Option<&Join> {
+        self.joins.joined.get(vpc)
+    }
+
+    /// True if the VPC could not join for want of a number.
+    pub(crate) fn join_is_full(&self, vpc: &Name) -> bool {
+        self.joins.starved.contains(vpc)
+    }
+}
