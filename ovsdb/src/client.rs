@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ovsdb_model::{Database, OpResult, Operation, Schema};
+use ovsdb_model::{Database, ErrorKind, OpResult, Operation, Schema};
 use parking_lot::MappedRwLockReadGuard;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use crate::error::{FenceReason, RequestError, RetryReason, TransactError, sort, 
 use crate::fence::Fence;
 use crate::lock::Lock;
 use crate::rpc::connection::CallError;
+use crate::rpc::wire::Request;
 use crate::state::{Phase, State};
 use crate::transact::{SplitError, Transaction, pack};
 
@@ -119,22 +120,36 @@ impl Client {
     ) -> Result<Vec<OpResult>, TransactError> {
         let core = self.core();
         let session = self.transact_session()?;
-        let ready = transaction
+        let (ready, request) = transaction
             .into()
             .prepare(&core.settings.database, &session.schema)?;
         core.report_missing(&ready.missing);
         let deadline = ready.deadline.unwrap_or(core.settings.deadline);
-        let answer = session.connection.call("transact", &ready.params, deadline);
-        let outcome = match answer.await {
-            Ok(reply) => ready.read_reply(reply.get(), &session.schema),
+        let outcome = match session.connection.call(request, deadline).await {
+            Ok(reply) => ready.read_reply(reply.as_str(), &session.schema),
             Err(CallError::NotSent(reason)) => {
                 let reason = RetryReason::NotConnected(reason.to_string());
                 Err(TransactError::Retry(reason))
             }
-            Err(CallError::Refused(error)) => Err(sort(whole(error))),
-            Err(error @ (CallError::Lost(_) | CallError::TimedOut(_) | CallError::Unusable(_))) => {
+            Err(CallError::Withdrawn(limit)) => {
+                Err(TransactError::Retry(RetryReason::NotSent(limit)))
+            }
+            Err(CallError::Canceled(limit)) if session.standalone => {
+                Err(TransactError::Retry(RetryReason::Canceled(limit)))
+            }
+            // A cluster may carry out what one of its members has canceled.
+            Err(CallError::Refused(error))
+                if error.kind == ErrorKind::Canceled && !session.standalone =>
+            {
                 Err(TransactError::OutcomeUnknown(error.to_string()))
             }
+            Err(CallError::Refused(error)) => Err(sort(whole(error))),
+            Err(
+                error @ (CallError::Lost(_)
+                | CallError::TimedOut(_)
+                | CallError::Canceled(_)
+                | CallError::Unusable(_)),
+            ) => Err(TransactError::OutcomeUnknown(error.to_string())),
         };
         if matches!(outcome, Err(TransactError::OutcomeUnknown(_))) {
             core.update_state(|state| state.counters.unknown_outcomes += 1);
@@ -242,14 +257,21 @@ impl Client {
         let deadline = self.core().settings.deadline;
         session
             .connection
-            .call(method, &params.to_string(), deadline)
+            .call(Request::new(method, &params.to_string()), deadline)
             .await
             .map_err(|error| match error {
                 CallError::NotSent(reason) => RequestError::NotConnected(reason.to_string()),
+                CallError::Withdrawn(limit) => RequestError::NotSent(limit),
                 CallError::Lost(reason) => RequestError::Lost(reason.to_string()),
-                CallError::TimedOut(limit) => RequestError::TimedOut(limit),
+                CallError::TimedOut(limit) | CallError::Canceled(limit) => {
+                    RequestError::TimedOut(limit)
+                }
                 CallError::Refused(error) => RequestError::Refused(error),
                 CallError::Unusable(reason) => RequestError::Answer(reason),
+            })
+            .and_then(|answer| {
+                RawValue::from_string(answer.as_str().to_owned())
+                    .map_err(|error| RequestError::Answer(error.to_string()))
             })
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Settings {
 pub(crate) struct Session {
     pub(crate) connection: Arc<Connection>,
     pub(crate) schema: Arc<Schema>,
+    /// The server has the database alone: what it has canceled has not taken effect.
+    pub(crate) standalone: bool,
 }
 
 /// Where a monitor that is resumed goes on.

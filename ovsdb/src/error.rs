@@ -70,7 +70,14 @@ pub enum RetryReason {
     /// A `wait` of the caller did not hold; the number is its place among the operations.
     #[error("operation {0}: the wait did not hold")]
     WaitFailed(usize),
-    /// The server had to give up, or was told to by `cancel`.
+    /// Its deadline passed while it waited for a server that did not read. The transaction was not sent, and will not be.
+    #[error("not sent within {0:?}: the server does not take what was sent before it")]
+    NotSent(Duration),
+    /// Its deadline passed, and the server took it back when asked to: it has not taken effect. Only a standalone server can
+    /// say so.
+    #[error("no answer within {0:?}, so it was canceled")]
+    Canceled(Duration),
+    /// The server had to give up.
     #[error("{0}")]
     Server(TransactionError),
 }
@@ -148,6 +155,9 @@ pub enum RequestError {
     /// The connection was lost before the answer came.
     #[error("connection lost: {0}")]
     Lost(String),
+    /// Its deadline passed while it waited for a server that did not read. It was not sent.
+    #[error("not sent within {0:?}: the server does not take what was sent before it")]
+    NotSent(Duration),
     /// No answer in time.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),

@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::core::Core;
 use crate::framer::{FrameLimits, Framer};
 use crate::lock::Lock;
-use crate::rpc::transport::{Expectation, digest_for_fuzzing};
+use crate::rpc::digest::{Expectation, digest_for_fuzzing};
 use crate::session::handler::{Link, Monitor, SessionHandler};
 
 /// A client that has just asked for a dump, without a socket: what a peer sends goes through framer, envelope, handler and
@@ -31,7 +31,7 @@ impl Peer {
         let link = Link::new(core.next_generation());
         *link.server.lock() = Some((layout.clone(), Database::new()));
         *link.monitor.lock() = Some(Monitor {
-            id: "\"m\"".to_owned(),
+            id: "m".to_owned(),
             layout: layout.clone(),
         });
         let handler = SessionHandler {

@@ -79,7 +79,7 @@ pub use fence::Fence;
 pub use lock::{Lock, LockState};
 pub use remote::Remote;
 pub use rpc::framer;
-pub use rpc::transport::ConnectionLost;
+pub use rpc::shared::ConnectionLost;
 pub use state::{Counters, MonitorMethod, Phase, State};
 pub use stream::ConnectError;
 pub use tls::TlsOptions;

@@ -17,10 +17,22 @@ pub(crate) const SERVER_COLUMNS: [&str; 7] = [
     "index",
 ];
 
+/// How a server has a database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Model {
+    /// Alone: what it has answered it has done, and what it has canceled it has not.
+    #[default]
+    Standalone,
+    /// As a member of a Raft cluster.
+    Clustered,
+    /// As a copy of another server's, to which it hands transactions on.
+    Relay,
+}
+
 /// A server's row for our database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerRow {
-    pub(crate) clustered: bool,
+    pub(crate) model: Model,
     pub(crate) connected: bool,
     pub(crate) leader: bool,
     pub(crate) cluster_id: Option<Uuid>,
@@ -42,9 +54,9 @@ pub(crate) struct Demands {
 pub(crate) enum Unfit {
     #[error("the server has no database {0:?}")]
     NoDatabase(String),
-    #[error("the server has lost the rest of its cluster")]
+    #[error("the server is cut off from the rest of its cluster, or from the server it relays")]
     NotConnected,
-    #[error("the server does not lead its cluster")]
+    #[error("the server does not lead its cluster, and only the leader will do")]
     NotLeader,
     #[error(
         "the server's database is of cluster {found}, not {wanted}: another cluster was made, or the address is wrong"
@@ -61,7 +73,11 @@ impl ServerRow {
             .rows(SERVER_TABLE)
             .find(|(_, row)| row.get_str("name") == Some(name))?;
         Some(Self {
-            clustered: row.get_str("model") == Some("clustered"),
+            model: match row.get_str("model") {
+                Some("clustered") => Model::Clustered,
+                Some("relay") => Model::Relay,
+                _ => Model::Standalone,
+            },
             connected: row.get_bool("connected").unwrap_or(true),
             leader: row.get_bool("leader").unwrap_or(true),
             cluster_id: row.get_uuid("cid"),
@@ -79,7 +95,7 @@ impl ServerRow {
                 .map_or_else(|| "none".to_owned(), |id| id.to_string());
             return Err(Unfit::OtherCluster { found, wanted });
         }
-        if !self.clustered {
+        if self.model == Model::Standalone {
             return Ok(());
         }
         if !self.connected {
@@ -105,7 +121,7 @@ mod tests {
     fn servers_are_judged() {
         let id = Uuid::from_u128(7);
         let member = ServerRow {
-            clustered: true,
+            model: Model::Clustered,
             connected: true,
             cluster_id: Some(id),
             index: Some(5),

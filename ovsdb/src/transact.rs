@@ -9,6 +9,7 @@ use serde::ser::Error as _;
 
 use crate::error::{BrokenReason, FenceReason, TransactError, sort};
 use crate::fence::Fence;
+use crate::rpc::wire::Request;
 
 /// Operations that take effect together or not at all, with what must hold for them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,8 +67,12 @@ impl Transaction {
         &self.operations
     }
 
-    /// Fits the transaction to a server's schema and writes it down.
-    pub(crate) fn prepare(self, database: &str, schema: &Schema) -> Result<Ready, TransactError> {
+    /// Fits the transaction to a server's schema and writes it down as a request.
+    pub(crate) fn prepare(
+        self,
+        database: &str,
+        schema: &Schema,
+    ) -> Result<(Ready, Request), TransactError> {
         let guards = self.locks.len() + self.fences.len();
         let mut all = Vec::with_capacity(guards + self.operations.len());
         all.extend(self.locks.iter().cloned().map(Operation::assert));
@@ -77,17 +82,17 @@ impl Transaction {
             error.operation = error.operation.saturating_sub(guards);
             TransactError::Broken(BrokenReason::Check(error))
         })?;
-        let params = to_params(database, &prepared.operations)
+        let request = to_request(database, &prepared.operations)
             .map_err(|error| TransactError::Broken(BrokenReason::Json(error.to_string())))?;
-        Ok(Ready {
-            params,
+        let ready = Ready {
             operations: prepared.operations,
             left_out: prepared.left_out,
             missing: prepared.missing,
             fences: self.fences,
             locks: self.locks,
             deadline: self.deadline,
-        })
+        };
+        Ok((ready, request))
     }
 }
 
@@ -132,11 +137,9 @@ pub(crate) fn pack(sizes: &[usize], most: usize) -> Vec<Range<usize>> {
     packs
 }
 
-/// A transaction ready to be sent.
+/// A transaction that was written down: what its answer is read by.
 #[derive(Debug)]
 pub(crate) struct Ready {
-    /// The `params` of the request.
-    pub(crate) params: String,
     /// What the server lacks and was left out.
     pub(crate) missing: Vec<Missing>,
     pub(crate) deadline: Option<Duration>,
@@ -190,17 +193,23 @@ impl Ready {
     }
 }
 
-/// The database's name, then the operations.
-fn to_params(database: &str, operations: &[Operation]) -> Result<String, serde_json::Error> {
-    let mut out = Vec::with_capacity(64 + 256 * operations.len());
-    out.push(b'[');
-    serde_json::to_writer(&mut out, database)?;
+/// What an operation usually takes at most, in bytes of JSON.
+const ROOM: usize = 512;
+
+/// The parameters are the database's name, then the operations.
+fn to_request(database: &str, operations: &[Operation]) -> Result<Request, serde_json::Error> {
+    let mut text = Request::head("transact").into_bytes();
+    text.reserve(ROOM * (1 + operations.len()));
+    text.push(b'[');
+    serde_json::to_writer(&mut text, database)?;
     for operation in operations {
-        out.push(b',');
-        serde_json::to_writer(&mut out, operation)?;
+        text.push(b',');
+        serde_json::to_writer(&mut text, operation)?;
     }
-    out.push(b']');
-    String::from_utf8(out).map_err(serde_json::Error::custom)
+    text.push(b']');
+    String::from_utf8(text)
+        .map(Request::from_text)
+        .map_err(serde_json::Error::custom)
 }
 
 #[cfg(test)]

@@ -201,7 +201,7 @@ pub fn parse_answer(
         }
     }
     Ok(Some(match outcome {
-        Ok(result) => Ok(plain(result)),
+        Ok(result) => Ok(plain(result.unwrap_or("null"))),
         Err(error) => Err(match serde_json::from_str::<String>(error) {
             Ok(words) => words.trim_end().to_owned(),
             Err(_) => read_error(error).error,

@@ -9,8 +9,8 @@ use common::proxy::{Mischief, Proxy};
 use common::*;
 use ovsdb::framer::FrameLimits;
 use ovsdb::model::{Operation, Uuid};
-use ovsdb::{Client, MonitorMethod, TransactError};
-use yusur_testbed::ovsdb::Standalone;
+use ovsdb::{Client, MonitorMethod, RetryReason, TransactError, Transaction};
+use yusur_testbed::ovsdb::{Cluster, Standalone};
 use yusur_testbed::schemas::installed;
 
 fn id(number: u128) -> Uuid {
@@ -306,21 +306,94 @@ async fn a_server_that_dies_between_request_and_reply() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_deadline_passes_and_the_session_stays() -> anyhow::Result<()> {
+async fn what_cannot_be_sent_in_time_is_never_sent() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let mischief = at_first(Mischief {
+        deaf_after: Some("transact"),
+        ..Mischief::default()
+    });
+    let proxy = Proxy::start(server.unix_path(), mischief).await?;
+    let client = started(
+        northbound(&proxy.remote())
+            .stall_limit(Duration::from_secs(2))
+            .probe_interval(None),
+    )
+    .await;
+    soon(client.transact(vec![Operation::comment("the last that is read")])).await?;
+    let jam = tokio::spawn({
+        let client = client.clone();
+        async move {
+            let much = vec![Operation::comment("x".repeat(32 << 20))];
+            client.transact(much).await
+        }
+    });
+    let mut waiting = tokio::task::JoinSet::new();
+    for number in 0..50 {
+        let client = client.clone();
+        waiting.spawn(async move {
+            let insert = Transaction::new(vec![insert(id(number), "stuck")]);
+            let outcome = client
+                .transact(insert.deadline(Duration::from_millis(300)))
+                .await;
+            (id(number), outcome)
+        });
+    }
+    let mut unsent = Vec::new();
+    for (uuid, outcome) in soon(waiting.join_all()).await {
+        match outcome {
+            Err(TransactError::Retry(RetryReason::NotSent(_))) => unsent.push(uuid),
+            Err(TransactError::OutcomeUnknown(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(unsent.len() > 20, "{}", unsent.len());
+    assert!(matches!(
+        soon(jam).await?,
+        Err(TransactError::OutcomeUnknown(_))
+    ));
+    state_where(&client, |state| {
+        state.is_synced() && state.counters.sessions == 2
+    })
+    .await;
+    for uuid in unsent {
+        assert!(client.read().row("Load_Balancer", uuid).is_none());
+        works(&client, uuid).await;
+    }
+    Ok(())
+}
+
+/// A transaction that waits for a row `name` for ever and then inserts `uuid`; a tenth of a second is given to it.
+fn patient(name: &str, uuid: Uuid) -> Transaction {
+    let wait = Operation::Raw(serde_json::json!({
+        "op": "wait", "table": "Load_Balancer", "where": [["name", "==", name]], "columns": ["name"],
+        "until": "==", "rows": [{"name": name}],
+    }));
+    Transaction::new(vec![wait, insert(uuid, "late")]).deadline(Duration::from_millis(100))
+}
+
+#[tokio::test]
+async fn past_its_deadline_a_transaction_is_canceled() -> anyhow::Result<()> {
     let server = Standalone::start(&installed("ovn-nb")?)?;
     let client = started(northbound(&server.unix())).await;
-    // A wait without a timeout: the server would wait for ever.
-    let wait = Operation::Raw(serde_json::json!({
-        "op": "wait", "table": "Load_Balancer", "where": [["name", "==", "z"]], "columns": ["name"],
-        "until": "==", "rows": [{"name": "z"}],
-    }));
-    let late = ovsdb::Transaction::new(vec![wait]).deadline(Duration::from_millis(100));
-    let outcome = soon(client.transact(late)).await;
+    let outcome = soon(client.transact(patient("z", id(1)))).await;
     assert!(
-        matches!(outcome, Err(TransactError::OutcomeUnknown(_))),
+        matches!(outcome, Err(TransactError::Retry(RetryReason::Canceled(_)))),
         "{outcome:?}"
     );
-    works(&client, id(1)).await;
+    soon(client.transact(vec![insert(id(2), "z")])).await?;
+    works(&client, id(3)).await;
+    assert!(client.read().row("Load_Balancer", id(1)).is_none());
     assert_eq!(client.state().borrow().counters.attempts, 1);
+
+    // A member of a cluster forgets what it has canceled, but the cluster may carry it out: nobody can say.
+    let cluster = Cluster::start(1, &installed("ovn-nb")?)?;
+    let client = started(northbound(&cluster.remotes())).await;
+    let outcome = soon(client.transact(patient("z", id(1)))).await;
+    let Err(TransactError::OutcomeUnknown(reason)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(reason.contains("canceled"), "{reason}");
+    works(&client, id(2)).await;
+    assert_eq!(client.state().borrow().counters.unknown_outcomes, 1);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! OVSDB's dialect of JSON-RPC 1.0, and how it is turned into the 2.0 that jsonrpsee speaks and back.
+//! OVSDB's dialect of JSON-RPC 1.0, and how the 2.0 that jsonrpsee speaks is turned into it and back.
 //!
 //! ovsdb-server closes the connection on an unexpected member such as `"jsonrpc"` and on missing `params`; its
 //! replies carry both `result` and `error`, one of them null, and errors that are strings or objects of their own.
@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use ovsdb_model::OpError;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use super::exchange::Id;
 
 /// Any message, its parts still unparsed.
 #[derive(Debug, Deserialize)]
@@ -38,10 +40,10 @@ pub(crate) enum Incoming<'a> {
         method: Cow<'a, str>,
         params: &'a str,
     },
-    /// An answer, `Ok` or `Err`.
+    /// An answer, `Ok` or `Err`; a result of null is none.
     Reply {
         id: &'a str,
-        outcome: Result<&'a str, &'a str>,
+        outcome: Result<Option<&'a str>, &'a str>,
     },
 }
 
@@ -56,34 +58,52 @@ impl<'a> Incoming<'a> {
                 id: id.map_or("null", RawValue::get),
                 outcome: match envelope.error {
                     Some(error) => Err(error.get()),
-                    None => Ok(envelope.result.map_or("null", RawValue::get)),
+                    None => Ok(envelope.result.map(RawValue::get)),
                 },
             },
         })
     }
 }
 
-/// A request as jsonrpsee writes it.
+/// A request as jsonrpsee writes it. What it says beside the id passes by jsonrpsee.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Outgoing<'a> {
-    /// Missing in a notification.
-    #[serde(default)]
-    pub(crate) id: Option<u64>,
-    #[serde(borrow)]
-    pub(crate) method: Cow<'a, str>,
-    #[serde(borrow, default)]
-    pub(crate) params: Option<&'a RawValue>,
+pub(crate) struct Ticket {
+    pub(crate) id: Id,
 }
 
-impl Outgoing<'_> {
-    /// The request in OVSDB's dialect.
-    pub(crate) fn to_wire(&self) -> Result<String, serde_json::Error> {
-        let params = self.params.map_or("[]", RawValue::get);
-        let method = serde_json::to_string(&self.method)?;
-        Ok(match self.id {
-            Some(id) => format!(r#"{{"id":{id},"method":{method},"params":{params}}}"#),
-            None => format!(r#"{{"id":null,"method":{method},"params":{params}}}"#),
-        })
+/// A request but for its id, which comes last so that parameters, which may be long, are written once.
+#[derive(Clone, Debug)]
+pub(crate) struct Request(String);
+
+impl Request {
+    /// The request whose `params` are this JSON.
+    pub(crate) fn new(method: &str, params: &str) -> Self {
+        Self([&Self::head(method), params].concat())
+    }
+
+    /// What stands before the parameters.
+    pub(crate) fn head(method: &str) -> String {
+        let method = serde_json::Value::from(method);
+        format!(r#"{{"method":{method},"params":"#)
+    }
+
+    /// The request that begins with [`Request::head`] and ends with its parameters.
+    pub(crate) fn from_text(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The whole request.
+    pub(crate) fn finish(mut self, id: Id) -> String {
+        self.0.push_str(r#","id":"#);
+        self.0.push_str(&id.to_string());
+        self.0.push('}');
+        self.0
+    }
+
+    /// The same without an answer.
+    pub(crate) fn finish_notification(mut self) -> String {
+        self.0.push_str(r#","id":null}"#);
+        self.0
     }
 }
 
@@ -96,20 +116,9 @@ pub(crate) fn reply(id: &RawValue, outcome: Result<&str, &str>) -> String {
     }
 }
 
-/// An answer in the form jsonrpsee accepts.
-pub(crate) fn to_jsonrpc2(
-    id: u64,
-    outcome: Result<&str, &str>,
-) -> Result<String, serde_json::Error> {
-    Ok(match outcome {
-        Ok(result) => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#),
-        Err(error) => {
-            let message = serde_json::to_string(&read_error(error).error)?;
-            format!(
-                r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32000,"message":{message},"data":{error}}}}}"#
-            )
-        }
-    })
+/// What jsonrpsee is given for an answer to its request `id`: only that it has come.
+pub(crate) fn receipt(id: Id) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":null}}"#)
 }
 
 /// Reads an OVSDB `<error>` (RFC 7047 §3.1). Takes any JSON: servers send a string, or an object with `error` and
@@ -126,12 +135,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_lose_what_the_server_refuses() {
+    fn requests_end_with_their_id() {
         let text = r#"{"jsonrpc":"2.0","id":7,"method":"list_dbs"}"#;
-        let request: Outgoing<'_> = serde_json::from_str(text).unwrap();
+        let ticket: Ticket = serde_json::from_str(text).unwrap();
         assert_eq!(
-            request.to_wire().unwrap(),
-            r#"{"id":7,"method":"list_dbs","params":[]}"#
+            Request::new("a\"b", r#"["x"]"#).finish(ticket.id),
+            r#"{"method":"a\"b","params":["x"],"id":7}"#
+        );
+        assert_eq!(
+            Request::new("cancel", "[7]").finish_notification(),
+            r#"{"method":"cancel","params":[7],"id":null}"#
         );
     }
 
@@ -157,14 +170,14 @@ mod tests {
             Incoming::parse(good).unwrap(),
             Incoming::Reply {
                 id: "3",
-                outcome: Ok("{}")
+                outcome: Ok(Some("{}"))
             }
         ));
         let empty = r#"{"id":3,"result":null,"error":null}"#;
         assert!(matches!(
             Incoming::parse(empty).unwrap(),
             Incoming::Reply {
-                outcome: Ok("null"),
+                outcome: Ok(None),
                 ..
             }
         ));
@@ -181,16 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_both_forms_reach_jsonrpsee() {
-        assert_eq!(
-            to_jsonrpc2(1, Err(r#"{"error":"unknown database","details":"no X"}"#)).unwrap(),
-            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"unknown database","data":{"error":"unknown database","details":"no X"}}}"#
-        );
-        assert!(
-            to_jsonrpc2(1, Err(r#""canceled""#))
-                .unwrap()
-                .contains(r#""message":"canceled""#)
-        );
+    fn errors_of_both_forms_are_read() {
+        let error = read_error(r#"{"error":"unknown database","details":"no X"}"#);
+        assert_eq!(error.to_string(), "unknown database: no X");
+        assert_eq!(read_error(r#""canceled""#).error, "canceled");
         assert_eq!(read_error("[1]").error, "[1]");
     }
 }

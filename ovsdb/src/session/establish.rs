@@ -9,6 +9,8 @@ use ovsdb_model::{Database, Layout, Name, Schema, Uuid};
 use super::handler::{Link, Monitor};
 use super::{Keeper, SessionError};
 use crate::rpc::connection::{CallError, Connection};
+use crate::rpc::exchange::{Answer, MonitorRequest};
+use crate::rpc::wire::Request;
 use crate::server_db::{SERVER_COLUMNS, SERVER_DATABASE, SERVER_TABLE};
 use crate::state::MonitorMethod;
 
@@ -23,10 +25,14 @@ impl Keeper {
         link: &Link,
     ) -> Result<(), SessionError> {
         let schema = match self
-            .call(connection, "get_schema", format!("[\"{SERVER_DATABASE}\"]"))
+            .call(
+                connection,
+                "get_schema",
+                &format!("[\"{SERVER_DATABASE}\"]"),
+            )
             .await
         {
-            Ok(schema) => read_schema(schema.get())?,
+            Ok(schema) => read_schema(schema.as_str())?,
             Err(SessionError::Call {
                 error: CallError::Refused(_),
                 ..
@@ -42,18 +48,19 @@ impl Keeper {
         let requests = to_json(&layout)?;
         *link.server.lock() = Some((layout, Database::new()));
         let params = format!("[\"{SERVER_DATABASE}\",\"{SERVER_DATABASE}\",{requests}]");
-        match self.call(connection, "monitor_cond", params.clone()).await {
+        let monitor = async |method| {
+            let id = SERVER_DATABASE.to_owned();
+            let request = MonitorRequest { method, id };
+            self.ask(connection, request, &params, self.core.settings.deadline)
+                .await
+        };
+        match monitor(MonitorMethod::MonitorCond).await {
             Err(error) if is_unknown_method(&error) => {
-                self.call(connection, "monitor", params).await?;
+                monitor(MonitorMethod::Monitor).await?;
             }
-            other => {
-                other?;
-            }
+            other => other?,
         }
-        match self
-            .call(connection, "set_db_change_aware", "[true]".to_owned())
-            .await
-        {
+        match self.call(connection, "set_db_change_aware", "[true]").await {
             // Without it the server closes the connection when the schema changes, which is survived as well.
             Err(error) if is_unknown_method(&error) => {}
             other => {
@@ -72,8 +79,8 @@ impl Keeper {
     ) -> Result<Arc<Schema>, SessionError> {
         let core = self.core.clone();
         let database = serde_json::json!([core.settings.database.as_str()]).to_string();
-        let schema = self.call(connection, "get_schema", database).await?;
-        let schema = Arc::new(read_schema(schema.get())?);
+        let schema = self.call(connection, "get_schema", &database).await?;
+        let schema = Arc::new(read_schema(schema.as_str())?);
         let (layout, missing) = self.bind(&schema)?;
         core.report_missing(&missing);
         core.update_state(|state| {
@@ -115,7 +122,7 @@ impl Keeper {
         layout: Layout,
     ) -> Result<MonitorMethod, SessionError> {
         self.monitors += 1;
-        let id = serde_json::json!(format!("replica-{}", self.monitors)).to_string();
+        let id = format!("replica-{}", self.monitors);
         let requests = to_json(&layout)?;
         let database = serde_json::json!(self.core.settings.database.as_str());
         let since = self.core.resume(&layout).unwrap_or(Uuid::nil());
@@ -127,26 +134,27 @@ impl Keeper {
         let steps = [
             (
                 MonitorMethod::MonitorCondSince,
-                format!("[{database},{id},{requests},\"{since}\"]"),
+                format!("[{database},\"{id}\",{requests},\"{since}\"]"),
             ),
             (
                 MonitorMethod::MonitorCond,
-                format!("[{database},{id},{requests}]"),
+                format!("[{database},\"{id}\",{requests}]"),
             ),
             (
                 MonitorMethod::Monitor,
-                format!("[{database},{id},{requests}]"),
+                format!("[{database},\"{id}\",{requests}]"),
             ),
         ];
         let mut refusal = None;
         for (method, params) in steps {
-            match self
-                .call_for(connection, method.as_str(), params, DUMP_LIMIT)
-                .await
-            {
+            let request = MonitorRequest {
+                method,
+                id: id.clone(),
+            };
+            match self.ask(connection, request, &params, DUMP_LIMIT).await {
                 Err(error) if is_unknown_method(&error) => refusal = Some(error),
                 Err(error) => return Err(error),
-                Ok(_) => return Ok(method),
+                Ok(()) => return Ok(method),
             }
         }
         Err(refusal.unwrap_or(SessionError::Stopped))
@@ -156,21 +164,24 @@ impl Keeper {
         &self,
         connection: &Connection,
         method: &'static str,
-        params: String,
-    ) -> Result<Box<serde_json::value::RawValue>, SessionError> {
-        self.call_for(connection, method, params, self.core.settings.deadline)
+        params: &str,
+    ) -> Result<Answer, SessionError> {
+        connection
+            .call(Request::new(method, params), self.core.settings.deadline)
             .await
+            .map_err(|error| SessionError::Call { method, error })
     }
 
-    async fn call_for(
+    async fn ask(
         &self,
         connection: &Connection,
-        method: &'static str,
-        params: String,
+        request: MonitorRequest,
+        params: &str,
         deadline: Duration,
-    ) -> Result<Box<serde_json::value::RawValue>, SessionError> {
+    ) -> Result<(), SessionError> {
+        let method = request.method.as_str();
         connection
-            .call(method, &params, deadline)
+            .monitor(request, params, deadline)
             .await
             .map_err(|error| SessionError::Call { method, error })
     }

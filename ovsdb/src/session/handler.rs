@@ -2,25 +2,35 @@
 
 use std::sync::Arc;
 
-use ovsdb_model::update::Format;
-use ovsdb_model::{ApplyError, Batch, Database, Layout, Update, Uuid};
+use ovsdb_model::update::{Format, SinceReply, decode_notification};
+use ovsdb_model::{ApplyError, Batch, Database, Layout, Uuid};
 use parking_lot::Mutex;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::core::{Core, Resume};
 use crate::lock::LockState;
-use crate::rpc::transport::Handler;
+use crate::rpc::digest::Handler;
+use crate::rpc::exchange::MonitorRequest;
 use crate::server_db::{SERVER_DATABASE, ServerRow};
 use crate::state::MonitorMethod;
 
 /// A monitor that is, or is about to be, in place on a connection.
 #[derive(Debug)]
 pub(crate) struct Monitor {
-    /// Its id on the wire, as JSON.
+    /// Its id on the wire.
     pub(crate) id: String,
     pub(crate) layout: Layout,
+}
+
+impl Monitor {
+    /// Where the next session can go on after `transaction`. A standalone server has no history, and says zero.
+    fn resume(&self, transaction: Option<Uuid>) -> Option<Resume> {
+        Some(Resume {
+            transaction: transaction.filter(|id| !id.is_nil())?,
+            layout: self.layout.clone(),
+        })
+    }
 }
 
 /// What the handler and the session of one connection share.
@@ -60,10 +70,8 @@ pub(crate) struct SessionHandler {
 
 impl Handler for SessionHandler {
     fn notification(&mut self, method: &str, params: &str) -> Result<(), String> {
-        let method = match method {
-            "update" => MonitorMethod::Monitor,
-            "update2" => MonitorMethod::MonitorCond,
-            "update3" => MonitorMethod::MonitorCondSince,
+        match method {
+            "update" | "update2" | "update3" => self.update(method, params),
             "locked" | "stolen" => {
                 let [name]: [String; 1] = parse(params)?;
                 let state = if method == "locked" {
@@ -72,141 +80,113 @@ impl Handler for SessionHandler {
                     LockState::Stolen
                 };
                 self.core.locks.notified(&name, state);
-                return Ok(());
+                Ok(())
             }
             "monitor_canceled" => {
-                let [id]: [&RawValue; 1] = parse(params)?;
-                self.canceled(id.get());
-                return Ok(());
+                let [id]: [serde_json::Value; 1] = parse(params)?;
+                self.canceled(&id);
+                Ok(())
             }
             other => {
                 tracing::debug!(method = other, "notification of an unknown kind ignored");
-                return Ok(());
+                Ok(())
             }
-        };
-        if method == MonitorMethod::MonitorCondSince {
-            let (id, transaction, updates): (&RawValue, Uuid, &RawValue) = parse(params)?;
-            self.update(method, id.get(), Some(transaction), updates.get())
-        } else {
-            let (id, updates): (&RawValue, &RawValue) = parse(params)?;
-            self.update(method, id.get(), None, updates.get())
         }
     }
 
-    fn monitored(&mut self, method: &str, monitor: &str, result: &str) -> Result<(), String> {
-        match method {
-            "monitor_cond_since" => {
-                let (found, transaction, updates): (bool, Uuid, &RawValue) = parse(result)?;
-                if found {
-                    *self.link.resumed.lock() = true;
-                    self.update(
-                        MonitorMethod::MonitorCondSince,
-                        monitor,
-                        Some(transaction),
-                        updates.get(),
-                    )
-                } else {
-                    self.dump(
-                        MonitorMethod::MonitorCondSince,
-                        monitor,
-                        Some(transaction),
-                        updates.get(),
-                    )
-                }
-            }
-            "monitor_cond" => self.dump(MonitorMethod::MonitorCond, monitor, None, result),
-            _ => self.dump(MonitorMethod::Monitor, monitor, None, result),
-        }
+    fn monitored(&mut self, request: &MonitorRequest, result: &str) -> Result<(), String> {
+        self.dump(request, result)
+            .inspect_err(|_| self.core.forget_resume())
     }
 }
 
 impl SessionHandler {
     /// Changes since the last update.
-    fn update(
-        &self,
-        method: MonitorMethod,
-        id: &str,
-        transaction: Option<Uuid>,
-        updates: &str,
-    ) -> Result<(), String> {
-        if is_server(id) {
-            return self.server(method, updates, |database, _, update| {
-                database.apply(update)
-            });
+    fn update(&self, method: &str, params: &str) -> Result<(), String> {
+        let monitor = self.link.monitor.lock();
+        let mut server = self.link.server.lock();
+        let is_main = |id: &serde_json::Value| monitor.as_ref().is_some_and(|own| *id == own.id);
+        // Read before the replica is locked: readers wait for the change alone.
+        let told = decode_notification(method, params, |id| {
+            if is_main(id) {
+                monitor.as_ref().map(|monitor| &monitor.layout)
+            } else if id == SERVER_DATABASE {
+                server.as_ref().map(|(layout, _)| layout)
+            } else {
+                None
+            }
+        });
+        let told = told.map_err(|error| {
+            self.core.forget_resume();
+            error.to_string()
+        })?;
+        let Some(update) = told.update else {
+            return Ok(());
+        };
+        if let Some(monitor) = monitor.as_ref().filter(|_| is_main(&told.monitor)) {
+            let resume = monitor.resume(told.last_transaction);
+            return self.change(resume, |database| database.apply(update));
         }
-        self.main(method, id, transaction, updates, |database, _, update| {
-            database.apply(update)
+        if let Some((_, database)) = server.as_mut() {
+            database.apply(update).map_err(|error| error.to_string())?;
+            self.server_told(database);
+        }
+        Ok(())
+    }
+
+    /// The answer to a request for a monitor: the whole content, or where a monitor is resumed, what changed meanwhile.
+    fn dump(&self, request: &MonitorRequest, result: &str) -> Result<(), String> {
+        if request.id == SERVER_DATABASE {
+            let mut server = self.link.server.lock();
+            let Some((layout, database)) = server.as_mut() else {
+                return Ok(());
+            };
+            let dump = decode_dump(layout, request.method, result)?;
+            database
+                .reconcile(layout, dump.update)
+                .map_err(|error| error.to_string())?;
+            self.server_told(database);
+            return Ok(());
+        }
+        let monitor = self.link.monitor.lock();
+        let Some(monitor) = monitor.as_ref().filter(|own| own.id == request.id) else {
+            return Ok(());
+        };
+        let dump = decode_dump(&monitor.layout, request.method, result)?;
+        *self.link.resumed.lock() = dump.found;
+        let resume = monitor.resume(Some(dump.last_transaction));
+        self.change(resume, |database| {
+            if dump.found {
+                database.apply(dump.update)
+            } else {
+                database.reconcile(&monitor.layout, dump.update)
+            }
         })
     }
 
-    /// The whole content.
-    fn dump(
+    fn change(
         &self,
-        method: MonitorMethod,
-        id: &str,
-        transaction: Option<Uuid>,
-        updates: &str,
+        resume: Option<Resume>,
+        change: impl FnOnce(&mut Database) -> Result<Batch, ApplyError>,
     ) -> Result<(), String> {
-        if is_server(id) {
-            return self.server(method, updates, Database::reconcile);
-        }
-        *self.link.resumed.lock() = false;
-        self.main(method, id, transaction, updates, Database::reconcile)
-    }
-
-    fn main(
-        &self,
-        method: MonitorMethod,
-        id: &str,
-        transaction: Option<Uuid>,
-        updates: &str,
-        change: impl FnOnce(&mut Database, &Layout, Update) -> Result<Batch, ApplyError>,
-    ) -> Result<(), String> {
-        let monitor = self.link.monitor.lock();
-        let Some(monitor) = monitor.as_ref().filter(|monitor| monitor.id == id) else {
-            return Ok(());
-        };
-        // Read before the replica is locked: readers wait for the change alone.
-        let update =
-            decode(&monitor.layout, method, updates).inspect_err(|_| self.core.forget_resume())?;
-        // A standalone server has no history, and says zero.
-        let resume = transaction
-            .filter(|id| !id.is_nil())
-            .map(|transaction| Resume {
-                transaction,
-                layout: monitor.layout.clone(),
-            });
         self.core
-            .change(self.link.generation, resume, |database| {
-                change(database, &monitor.layout, update)
-            })
+            .change(self.link.generation, resume, change)
             .map_err(|error| error.to_string())
     }
 
-    fn server(
-        &self,
-        method: MonitorMethod,
-        updates: &str,
-        change: impl FnOnce(&mut Database, &Layout, Update) -> Result<Batch, ApplyError>,
-    ) -> Result<(), String> {
-        let mut server = self.link.server.lock();
-        let Some((layout, database)) = server.as_mut() else {
-            return Ok(());
-        };
-        let update = decode(layout, method, updates)?;
-        change(database, layout, update).map_err(|error| error.to_string())?;
-        let row = ServerRow::find(database, &self.core.settings.database);
+    /// `_Server` has changed.
+    fn server_told(&self, server: &Database) {
+        let row = ServerRow::find(server, &self.core.settings.database);
         self.link.server_row.send_if_modified(|current| {
             let changed = *current != row;
             *current = row;
             changed
         });
-        Ok(())
     }
 
-    fn canceled(&self, id: &str) {
+    fn canceled(&self, id: &serde_json::Value) {
         let mut monitor = self.link.monitor.lock();
-        if monitor.as_ref().is_some_and(|monitor| monitor.id == id) {
+        if monitor.as_ref().is_some_and(|monitor| *id == monitor.id) {
             // What was held stays readable; the next dump tells the differences.
             *monitor = None;
             self.link.canceled.send_modify(|count| *count += 1);
@@ -214,18 +194,19 @@ impl SessionHandler {
     }
 }
 
-fn is_server(id: &str) -> bool {
-    id.trim_matches('"') == SERVER_DATABASE
-}
-
-fn decode(layout: &Layout, method: MonitorMethod, updates: &str) -> Result<Update, String> {
-    let format = match method {
-        MonitorMethod::Monitor => Format::Update,
-        MonitorMethod::MonitorCond | MonitorMethod::MonitorCondSince => Format::Update2,
+/// What is not resumed is as if it had not been found.
+fn decode_dump(layout: &Layout, method: MonitorMethod, result: &str) -> Result<SinceReply, String> {
+    let whole = |update| SinceReply {
+        found: false,
+        last_transaction: Uuid::nil(),
+        update,
     };
-    layout
-        .decode(updates, format)
-        .map_err(|error| error.to_string())
+    match method {
+        MonitorMethod::MonitorCondSince => layout.decode_since(result),
+        MonitorMethod::MonitorCond => layout.decode(result, Format::Update2).map(whole),
+        MonitorMethod::Monitor => layout.decode(result, Format::Update).map(whole),
+    }
+    .map_err(|error| error.to_string())
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {

@@ -15,7 +15,8 @@ use crate::lock::LockRequest;
 use crate::remote::Remote;
 use crate::rpc::connection::{CallError, Connection};
 use crate::rpc::transport::TransportOptions;
-use crate::server_db::{Demands, ServerRow, Unfit};
+use crate::rpc::wire::Request;
+use crate::server_db::{Demands, Model, ServerRow, Unfit};
 use crate::session::handler::{Link, SessionHandler};
 use crate::state::Phase;
 
@@ -209,6 +210,10 @@ impl Keeper {
             self.core.set_session(Some(Session {
                 connection: connection.clone(),
                 schema,
+                standalone: server_row
+                    .borrow()
+                    .as_ref()
+                    .is_none_or(|row| row.model == Model::Standalone),
             }));
             self.synced();
             began.get_or_insert_with(Instant::now);
@@ -296,7 +301,7 @@ impl Keeper {
             };
             let params = serde_json::json!([name]).to_string();
             let answer = connection
-                .call(method, &params, self.core.settings.deadline)
+                .call(Request::new(method, &params), self.core.settings.deadline)
                 .await
                 .map_err(|error| SessionError::Call { method, error })?;
             if method != "unlock" {
@@ -305,7 +310,7 @@ impl Keeper {
                     locked: bool,
                 }
                 let answer: Answer =
-                    serde_json::from_str(answer.get()).map_err(|error| SessionError::Call {
+                    serde_json::from_str(answer.as_str()).map_err(|error| SessionError::Call {
                         method,
                         error: CallError::Unusable(error.to_string()),
                     })?;

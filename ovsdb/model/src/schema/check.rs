@@ -338,25 +338,20 @@ impl<'a> Fit<'a> {
     }
 
     fn row(&mut self, row: &mut Row, exists: bool) -> Result<(), Problem> {
-        let lacking: Vec<Name> = row
-            .columns()
-            .names()
-            .iter()
-            .filter(|column| !self.table.columns.contains_key(*column))
-            .cloned()
-            .collect();
-        for column in &lacking {
-            note(self.missing, self.name, Some(column));
-            row.remove(column);
-        }
+        let mut lacking = Vec::new();
         for (column, value) in row.iter() {
             let Some(found) = self.table.columns.get(column) else {
+                lacking.push(column.clone());
                 continue;
             };
             if exists && !found.mutable {
                 return Err(Problem::Immutable(column.clone()));
             }
             value_problem(column, found.kind.check(value))?;
+        }
+        for column in &lacking {
+            note(self.missing, self.name, Some(column));
+            row.remove(column);
         }
         Ok(())
     }
