@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use ovsdb::model::{OpResult, Operation};
-use ovsdb::{TransactError, Transaction};
+use ovsdb::{RetryReason, TransactError, Transaction};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
@@ -51,16 +51,22 @@ async fn main() -> anyhow::Result<ExitCode> {
         let answer = match read(&line, arguments.connection.database()) {
             Err(error) => failure("broken", &error.to_string(), None),
             Ok(operations) => {
-                if !client.synced().await {
-                    anyhow::bail!("the client is closed");
-                }
                 let mut transaction =
                     Transaction::new(operations).deadline(Duration::from_secs(arguments.deadline));
-                if let Some(lock) = &mut lock {
-                    anyhow::ensure!(lock.held().await, "the client is closed");
+                if let Some(lock) = &lock {
                     transaction = transaction.assert_lock(lock.name());
                 }
-                answer(client.transact(transaction).await)
+                loop {
+                    anyhow::ensure!(client.synced().await, "the client is closed");
+                    if let Some(lock) = &mut lock {
+                        anyhow::ensure!(lock.held().await, "the client is closed");
+                    }
+                    match client.transact(transaction.clone()).await {
+                        // Never sent: the session ended after we had looked.
+                        Err(TransactError::Retry(RetryReason::NotConnected(_))) => {}
+                        outcome => break answer(outcome),
+                    }
+                }
             }
         };
         all_well &= answer.get("error").is_none();

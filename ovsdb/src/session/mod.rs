@@ -184,7 +184,10 @@ impl Keeper {
         };
         core.set_session(None);
         // Said before the last answers are waited for: who asks for a session must not be told that there is one.
-        core.set_phase(Phase::Disconnected);
+        core.update_state(|state| {
+            state.phase = Phase::Disconnected;
+            state.last_error = Some(format!("{remote}: {error}"));
+        });
         if connection.lost().is_none() && began.is_some() {
             self.drain(&connection).await;
         }
