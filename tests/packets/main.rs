@@ -1,4 +1,4 @@
-//! Scenario 1 with packets: workloads of a VPC reach its services, and nothing else does.
+//! With packets: workloads of a VPC reach its services, clients outside reach external addresses, and nothing else does.
 //!
 //! Every test starts an OVN lab and the real controller on a directory of manifests, and asks who answers. Missing is
 //! SCTP: the userspace datapath that any kernel can run has no connection tracking for it. The rows it becomes are
@@ -8,6 +8,7 @@ mod affinity;
 mod balance;
 mod changes;
 mod dns;
+mod eip;
 mod isolation;
 mod kinds;
 mod refusal;

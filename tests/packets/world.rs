@@ -67,6 +67,14 @@ pub(crate) struct World<'a> {
 impl World<'_> {
     /// Builds the world, hands it to `test`, and shows the logs where that fails.
     pub(crate) fn run(test: impl FnOnce(&mut World<'_>) -> Result<()>) -> Result<()> {
+        Self::run_on(&NODES, test)
+    }
+
+    /// The same with these chassis.
+    pub(crate) fn run_on(
+        chassis: &[&str],
+        test: impl FnOnce(&mut World<'_>) -> Result<()>,
+    ) -> Result<()> {
         static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         let program = PROGRAM
             .get_or_init(|| {
@@ -74,7 +82,7 @@ impl World<'_> {
             })
             .clone()
             .map_err(anyhow::Error::msg)?;
-        Lab::run(&NODES, |lab| {
+        Lab::run(chassis, |lab| {
             let controller = Controller::start(&program, lab.nb(), lab.sb())?;
             for vpc in NETWORKS {
                 controller.save(&format!("network-{vpc}.yaml"), &network(vpc))?;
@@ -91,6 +99,25 @@ impl World<'_> {
             }
             outcome
         })
+    }
+
+    /// Saves an object of ours and waits until its rows are there and every node forwards by them; returns its status.
+    /// `manifest` says kind, metadata (without generation) and spec.
+    pub(crate) fn object(&self, object: &str, file: &str, manifest: &str) -> Result<Value> {
+        let generation = self.generation.get() + 1;
+        self.generation.set(generation);
+        let manifest = manifest.replacen(
+            "metadata: {",
+            &format!("metadata: {{generation: {generation}, "),
+            1,
+        );
+        self.controller
+            .save(file, &format!("apiVersion: yusur.io/v1alpha1\n{manifest}"))?;
+        let status = self
+            .controller
+            .wait_for_condition(object, generation, "Programmed")?;
+        self.lab.sync()?;
+        Ok(status)
     }
 
     /// Makes a Pod with these labels (`{app: web}`), on a node, in the VPC that has its namespace's name.

@@ -25,6 +25,7 @@
 mod chassis;
 mod dns;
 mod namespace;
+mod outside;
 mod traffic;
 mod workload;
 
@@ -40,6 +41,7 @@ use tempfile::TempDir;
 pub use chassis::Chassis;
 pub use dns::{Record, resolve};
 pub use namespace::Namespace;
+pub use outside::{Host, Outside};
 pub use traffic::{AskError, Connection, Flow, Protocol, Reply, Server, ask, connect, flow};
 pub use workload::Workload;
 

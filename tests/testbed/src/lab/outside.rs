@@ -1,0 +1,139 @@
+//! The outside: a physical network that some chassis are on, and hosts there.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+
+use super::Lab;
+use super::chassis::without_offloads;
+use super::namespace::Namespace;
+use super::traffic::{AskError, Connection, Flow, Protocol, Reply, ask, connect, flow};
+
+/// The bridge that is the segment; its name need only be unique within its namespace.
+const SEGMENT: &str = "segment";
+
+/// A segment of a physical network.
+#[derive(Debug)]
+pub struct Outside {
+    segment: Namespace,
+}
+
+impl Outside {
+    /// Makes a segment and joins chassis to it: as `network` of their `ovn-bridge-mappings`.
+    ///
+    /// # Errors
+    /// If a device or a bridge cannot be made.
+    pub fn new(lab: &Lab, network: &str, chassis: &[&str]) -> Result<Self> {
+        let segment = Namespace::new(network, lab.dir())?;
+        segment.ip(&format!(
+            "link add {SEGMENT} type bridge mcast_snooping 0\nlink set {SEGMENT} up"
+        ))?;
+        let outside = Self { segment };
+        for name in chassis {
+            let chassis = lab.node(name)?;
+            outside.plug(name, chassis.namespace(), "outside", "")?;
+            let bridge = format!("br-{network}");
+            chassis.vsctl(&[
+                "add-br",
+                &bridge,
+                "--",
+                "set",
+                "bridge",
+                &bridge,
+                "datapath_type=netdev",
+                "--",
+                "add-port",
+                &bridge,
+                "outside",
+                "--",
+                "set",
+                "open_vswitch",
+                ".",
+                &format!("external_ids:ovn-bridge-mappings={network}:{bridge}"),
+            ])?;
+        }
+        Ok(outside)
+    }
+
+    /// Puts a host on the segment, with addresses (with prefix lengths) and further lines of ip(8) about its device
+    /// `eth0`.
+    ///
+    /// # Errors
+    /// If the device cannot be made.
+    pub fn host(&self, lab: &Lab, name: &str, addresses: &[&str], more: &str) -> Result<Host> {
+        let namespace = Namespace::new(name, lab.dir())?;
+        let mut lines = String::new();
+        for address in addresses {
+            let nodad = if address.contains(':') { "nodad" } else { "" };
+            lines.push_str(&format!("addr add {address} dev eth0 {nodad}\n"));
+        }
+        self.plug(name, &namespace, "eth0", &format!("{lines}{more}"))?;
+        Ok(Host { namespace })
+    }
+
+    /// A device on the segment, in another namespace.
+    fn plug(&self, port: &str, namespace: &Namespace, device: &str, more: &str) -> Result<()> {
+        self.segment.ip(&format!(
+            "link add {port} type veth peer name {device} netns {pid}\n\
+             link set {port} master {SEGMENT} up",
+            pid = namespace.pid()
+        ))?;
+        namespace.ip(&format!("link set {device} up\n{more}"))?;
+        without_offloads(namespace, device)?;
+        without_offloads(&self.segment, port)
+    }
+}
+
+/// A host outside.
+#[derive(Debug)]
+pub struct Host {
+    namespace: Namespace,
+}
+
+impl Host {
+    /// Its network namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Sends one request to `address` and returns who answered; see [`ask`].
+    ///
+    /// # Errors
+    /// How it failed.
+    pub fn ask(&self, protocol: Protocol, address: SocketAddr) -> Result<Reply, AskError> {
+        ask(&self.namespace, protocol, address)
+    }
+
+    /// Opens a TCP connection that can be asked again and again; see [`connect`].
+    ///
+    /// # Errors
+    /// How it failed.
+    pub fn connect(&self, address: SocketAddr) -> Result<Connection, AskError> {
+        connect(&self.namespace, address)
+    }
+
+    /// Opens a UDP socket that can be asked again and again; see [`flow`].
+    ///
+    /// # Errors
+    /// How it failed.
+    pub fn flow(&self, address: SocketAddr) -> Result<Flow, AskError> {
+        flow(&self.namespace, address)
+    }
+
+    /// Whether somebody on the segment answers for this address: ARP, or ND for an IPv6 one.
+    ///
+    /// # Errors
+    /// If ip(8) fails.
+    pub fn resolves(&self, address: std::net::IpAddr) -> Result<bool> {
+        // Without memory of an earlier answer; then any packet makes the kernel ask.
+        let _ = self
+            .namespace
+            .run("ip", &["neigh", "del", &address.to_string(), "dev", "eth0"]);
+        let _ = self.ask(Protocol::Tcp, SocketAddr::new(address, 9));
+        let told = self.namespace.run(
+            "ip",
+            &["neigh", "show", &address.to_string(), "dev", "eth0"],
+        )?;
+        Ok(told.contains("lladdr"))
+    }
+}
