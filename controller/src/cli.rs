@@ -105,6 +105,20 @@ pub struct SourceArgs {
     )]
     pub lease_namespace: Option<String>,
 
+    /// How long the Lease of a writer that has gone silent still stands; seconds.
+    ///
+    /// So long after a crash at the latest another replica takes over (at once when the writer was told to stop). A
+    /// writer that cannot renew it stops writing after two thirds of that time.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "YUSUR_LEASE_DURATION",
+        default_value_t = 15,
+        value_parser = clap::value_parser!(u64).range(3..=3600),
+        conflicts_with = "manifests"
+    )]
+    pub lease_duration: u64,
+
     /// Carry out a relist or rescan that has lost more than half of the services.
     ///
     /// Without it such a loss (at least ten services known before, more than half of them gone without a deletion

@@ -1,5 +1,6 @@
 //! Puts the parts together and runs them until the process is told to stop.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,15 +9,19 @@ use ovsdb::{Client, Remote, TlsOptions};
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::cli::{self, Cli};
 use crate::engine::{self, Authority, Engine, Parts};
 use crate::http::{HealthProbe, Server};
+use crate::leadership::{self, Leadership};
 use crate::metrics::Metrics;
+use crate::source::Sources;
+use crate::source::kubernetes::{self, Kubernetes, lease};
 use crate::source::manifests::{self, Manifests, Records};
 use crate::southbound;
-use crate::status::{StatusQueue, directory};
+use crate::status::{self, StatusQueue, directory};
 
 /// How long what is still to be written about status may take when the process is told to stop.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -71,11 +76,79 @@ pub async fn run(cli: Cli, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
         None => None,
     };
     let (status, receipts) = StatusQueue::new();
-    let mut tasks = tokio::task::JoinSet::new();
-
-    let Some(directory) = cli.source.manifests.clone() else {
-        bail!("no source of objects: give --manifests DIR");
+    let origin = match &cli.source.manifests {
+        Some(directory) => from_manifests(directory, &cli, &client, &status, &metrics)?,
+        None => from_kubernetes(&cli, &status, &metrics).await?,
     };
+
+    let engine = Engine::new(Parts {
+        authority: origin.authority,
+        client: client.clone(),
+        sources: origin.sources,
+        status: status.clone(),
+        receipts,
+        health,
+        metrics,
+        planner,
+        allow_mass_deletion: cli.source.allow_mass_deletion,
+    });
+    let served = tokio::spawn(server.serve(stopped(stop.clone())));
+    let result = engine.run(stopped(stop)).await;
+    drop(origin.source);
+    status.close();
+    let told = tokio::time::timeout(FAREWELL, origin.writer).await;
+    if told.is_err() {
+        warn!(
+            "stopping with {} status writes undone; the next start makes up for them",
+            status.len()
+        );
+    }
+    if let Some(election) = origin.election {
+        election.leave().await;
+    }
+    client.close().await;
+    if let Some(southbound) = southbound {
+        southbound.close().await;
+    }
+    // Its only errors are those of a socket that is going away.
+    served.abort();
+    info!("stopped");
+    result
+}
+
+/// Where objects come from, who elects there, and where their status goes.
+struct Origin {
+    sources: Sources,
+    /// The running source; dropped, it stops.
+    source: Source,
+    authority: Authority,
+    election: Option<Election>,
+    /// Ends once the queue of status writes is closed and empty.
+    writer: JoinHandle<()>,
+}
+
+/// A part in the election. It is kept until all status is written: who comes next must not be overwritten by us.
+struct Election {
+    leadership: Leadership,
+    /// Ends once nobody has an end of the leadership any more.
+    elector: JoinHandle<()>,
+}
+
+/// A running source.
+#[expect(dead_code, reason = "held only to be dropped")]
+enum Source {
+    Manifests(Manifests),
+    Kubernetes(Kubernetes),
+}
+
+/// Objects from a directory; an OVSDB lock elects.
+fn from_manifests(
+    directory: &Path,
+    cli: &Cli,
+    client: &Client,
+    status: &StatusQueue,
+    metrics: &Metrics,
+) -> anyhow::Result<Origin> {
     let kept = cli
         .source
         .manifests_status
@@ -88,44 +161,64 @@ pub async fn run(cli: Cli, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
         )
     })?;
     let options = manifests::Options {
-        directory,
+        directory: directory.to_owned(),
         rescan: Duration::from_secs(cli.source.manifests_rescan),
     };
     let (source, sources) = Manifests::start(options, records.clone())?;
-    tasks.spawn(directory::run(status.clone(), records, metrics.clone()));
-
-    let engine = Engine::new(Parts {
-        authority: Authority::lock(&client, &owner),
-        client: client.clone(),
+    let writer = tokio::spawn(directory::run(status.clone(), records, metrics.clone()));
+    Ok(Origin {
         sources,
-        status: status.clone(),
-        receipts,
-        health,
-        metrics,
-        planner,
-        allow_mass_deletion: cli.source.allow_mass_deletion,
-    });
-    let served = tokio::spawn(server.serve(stopped(stop.clone())));
-    let result = engine.run(stopped(stop)).await;
-    drop(source);
-    status.close();
-    if tokio::time::timeout(FAREWELL, tasks.join_all())
-        .await
-        .is_err()
-    {
-        warn!(
-            "stopping with {} status writes undone; the next start makes up for them",
-            status.len()
-        );
+        source: Source::Manifests(source),
+        authority: Authority::lock(client, &cli.install.owner),
+        election: None,
+        writer,
+    })
+}
+
+/// Objects from the Kubernetes API; a Lease elects.
+async fn from_kubernetes(
+    cli: &Cli,
+    status: &StatusQueue,
+    metrics: &Metrics,
+) -> anyhow::Result<Origin> {
+    let owner = &cli.install.owner;
+    let client = kubernetes::connect(cli.source.kubeconfig.as_deref()).await?;
+    let namespace = cli.source.lease_namespace.as_deref();
+    let options = lease::Options::new(
+        namespace.unwrap_or(client.default_namespace()),
+        owner,
+        Duration::from_secs(cli.source.lease_duration),
+    );
+    let (elector, leadership) = leadership::channel();
+    let (source, sources) = Kubernetes::start(&client);
+    let writer = tokio::spawn(status::kubernetes::run(
+        client.clone(),
+        status.clone(),
+        options.identity.clone(),
+        options.reference(),
+        metrics.clone(),
+    ));
+    let elector = tokio::spawn(lease::run(client, options, elector));
+    Ok(Origin {
+        sources,
+        source: Source::Kubernetes(source),
+        authority: Authority::lease(leadership.clone(), owner),
+        election: Some(Election {
+            leadership,
+            elector,
+        }),
+        writer,
+    })
+}
+
+impl Election {
+    /// Gives the Lease back, so that the next one need not wait for its end.
+    async fn leave(self) {
+        drop(self.leadership);
+        if tokio::time::timeout(FAREWELL, self.elector).await.is_err() {
+            warn!("stopping without giving the Lease back; it ends by itself");
+        }
     }
-    client.close().await;
-    if let Some(southbound) = southbound {
-        southbound.close().await;
-    }
-    // Its only errors are those of a socket that is going away.
-    served.abort();
-    info!("stopped");
-    result
 }
 
 /// A client's builder for one of the databases.

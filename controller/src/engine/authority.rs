@@ -167,13 +167,21 @@ impl Authority {
         }
     }
 
-    /// The operations that prove it.
-    pub(super) fn prove(&self, operations: Vec<Operation>) -> Transaction {
+    /// The operations with the proof, and the writer's name for the database's log (`ovsdb-tool show-log`).
+    pub(super) fn prove(&self, mut operations: Vec<Operation>) -> Transaction {
+        operations.push(self.signature());
         let transaction = Transaction::new(operations);
         match self {
             Self::Lock(lock) => transaction.assert_lock(Name::from(lock.lock.name())),
             Self::Lease(lease) => transaction.fence(lease.fence.clone()),
         }
+    }
+
+    fn signature(&self) -> Operation {
+        Operation::Comment(match self {
+            Self::Lock(_) => "yusur-controller".to_owned(),
+            Self::Lease(lease) => format!("yusur-controller epoch {}", lease.fence.value()),
+        })
     }
 
     /// The transaction that claims the epoch; `None` where it is in the Northbound already. `database` is where the
@@ -201,6 +209,7 @@ impl Authority {
                 },
             );
         }
+        operations.push(self.signature());
         Some(Transaction::new(operations))
     }
 

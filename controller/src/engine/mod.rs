@@ -260,7 +260,7 @@ impl Engine {
                         self.receipt(&receipt);
                     }
                 }
-                () = self.parts.authority.changed() => self.loaded = None,
+                () = self.parts.authority.changed() => self.authority_changed(),
                 request = self.parts.health.recv() => {
                     if let Some(request) = request {
                         // Whoever asked may have given up.
@@ -283,6 +283,18 @@ impl Engine {
         }
         self.parts.status.close();
         Ok(())
+    }
+
+    /// Another may be the one who writes.
+    fn authority_changed(&mut self) {
+        self.loaded = None;
+        if self.parts.authority.standing(Instant::now()) == Standing::Standby {
+            // Who does not write tells nothing either: it may be old by now, and the one who writes tells the new.
+            self.verdicts.clear();
+            for object in self.parts.status.withdraw() {
+                self.desk.forget(&object);
+            }
+        }
     }
 
     /// Plans and sends what there is to send, if anything may be sent now.
@@ -529,6 +541,9 @@ impl Engine {
             Finished::Written => {}
             Finished::Gone => {
                 debug!(object = %write.object, "gone before its status could be written");
+            }
+            Finished::Withdrawn => {
+                self.desk.forget(&write.object);
             }
             Finished::Refused(reason) => {
                 error!(object = %write.object, reason, "the status was refused")

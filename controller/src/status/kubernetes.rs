@@ -41,15 +41,24 @@ struct Writer {
     queue: StatusQueue,
     metrics: Metrics,
     reporter: Reporter,
+    /// What Events about the controller itself are about.
+    own: ObjectReference,
     /// By object and reason: the message last told, and the recorder that told it. kube's recorder counts an Event of the
     /// same reason as a repetition whatever it says, so each message has one of its own.
     recorders: Mutex<IndexMap<Told, (String, Recorder)>>,
     /// Newer writes for objects that have one on its way: two at once might arrive in the wrong order.
-    held: Mutex<HashMap<ObjectRef, StatusWrite>>,
+    held: Mutex<HashMap<ObjectRef, (StatusWrite, u64)>>,
 }
 
-/// Writes what arrives in `queue` until it is closed and empty. `instance` names this process in Events.
-pub async fn run(client: Client, queue: StatusQueue, instance: String, metrics: Metrics) {
+/// Writes what arrives in `queue` until it is closed and empty. `instance` names this process in Events; those about the
+/// controller itself are about the object `own`.
+pub async fn run(
+    client: Client,
+    queue: StatusQueue,
+    instance: String,
+    own: ObjectReference,
+    metrics: Metrics,
+) {
     let reporter = Reporter {
         controller: MANAGER.into(),
         instance: Some(instance),
@@ -59,6 +68,7 @@ pub async fn run(client: Client, queue: StatusQueue, instance: String, metrics: 
         queue,
         metrics,
         reporter,
+        own,
         recorders: Mutex::default(),
         held: Mutex::default(),
     };
@@ -70,11 +80,16 @@ pub async fn run(client: Client, queue: StatusQueue, instance: String, metrics: 
         tokio::select! {
             batch = writer.queue.take(room), if open && room > 0 => match batch {
                 // Nothing is kept here about objects that have gone.
-                Some(batch) => for write in batch.writes {
-                    if busy.insert(write.object.clone()) {
-                        running.push(writer.write(write));
-                    } else {
-                        writer.hold(write);
+                Some(batch) => {
+                    for write in batch.writes {
+                        if busy.insert(write.object.clone()) {
+                            running.push(writer.write(write, batch.term));
+                        } else {
+                            writer.hold(write, batch.term);
+                        }
+                    }
+                    for event in &batch.notices {
+                        writer.notice(event).await;
                     }
                 },
                 None => open = false,
@@ -82,7 +97,7 @@ pub async fn run(client: Client, queue: StatusQueue, instance: String, metrics: 
             Some(object) = running.next(), if !running.is_empty() => {
                 let next = writer.held.lock().remove(&object);
                 match next {
-                    Some(write) => running.push(writer.write(write)),
+                    Some((write, term)) => running.push(writer.write(write, term)),
                     None => {
                         busy.remove(&object);
                     }
@@ -96,11 +111,11 @@ pub async fn run(client: Client, queue: StatusQueue, instance: String, metrics: 
 
 impl Writer {
     /// Keeps a write until the one on its way for the same object has ended.
-    fn hold(&self, mut write: StatusWrite) {
+    fn hold(&self, mut write: StatusWrite, term: u64) {
         let mut held = self.held.lock();
-        if let Some(earlier) = held
+        if let Some((earlier, _)) = held
             .remove(&write.object)
-            .filter(|earlier| earlier.uid == write.uid)
+            .filter(|(earlier, _)| earlier.uid == write.uid)
         {
             let mut events = earlier.events;
             events.append(&mut write.events);
@@ -111,7 +126,7 @@ impl Writer {
                 ..write
             };
         }
-        held.insert(write.object.clone(), write);
+        held.insert(write.object.clone(), (write, term));
     }
 
     fn superseded(&self, object: &ObjectRef) -> bool {
@@ -122,7 +137,7 @@ impl Writer {
     fn hand_over(&self, write: StatusWrite) -> ObjectRef {
         let object = write.object.clone();
         let mut held = self.held.lock();
-        if let Some(newer) = held.get_mut(&object) {
+        if let Some((newer, _)) = held.get_mut(&object) {
             if newer.uid == write.uid {
                 newer.events.splice(0..0, write.events);
                 newer.record |= write.record;
@@ -138,8 +153,9 @@ impl Writer {
         object
     }
 
-    /// One write, tried until it is done, refused for good, or a newer one for the object waits. Returns the object.
-    async fn write(&self, write: StatusWrite) -> ObjectRef {
+    /// One write, tried until it is done, refused for good, withdrawn, or a newer one for the object waits. Returns the
+    /// object.
+    async fn write(&self, write: StatusWrite, term: u64) -> ObjectRef {
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
             .with_max_delay(LONGEST)
@@ -147,6 +163,9 @@ impl Writer {
             .without_max_times()
             .build();
         let end = loop {
+            if self.queue.is_withdrawn(term) {
+                break Finished::Withdrawn;
+            }
             let error = match self.apply(&write).await {
                 Ok(()) => break Finished::Written,
                 Err(error) => error,
@@ -168,12 +187,13 @@ impl Writer {
             Finished::Gone => {
                 debug!(object = %write.object, "no status for an object that has gone")
             }
+            Finished::Withdrawn => debug!(object = %write.object, "another process tells it now"),
             Finished::Refused(words) => {
                 self.metrics.status_written(Outcome::Refused);
                 warn!(object = %write.object, words, "the API server refuses the status");
             }
         }
-        if !matches!(end, Finished::Gone) {
+        if !matches!(end, Finished::Gone | Finished::Withdrawn) {
             self.publish(&write).await;
         }
         let object = write.object.clone();
@@ -218,23 +238,21 @@ impl Writer {
             ..ObjectReference::default()
         };
         for event in &write.events {
-            let type_ = match event.severity {
-                Severity::Normal => EventType::Normal,
-                Severity::Warning => EventType::Warning,
-            };
-            let note = shortened(&event.message);
-            let recorder = self.recorder(&write.object, event.reason, &note);
-            let published = Event {
-                type_,
-                reason: event.reason.to_owned(),
-                note: Some(note),
-                action: "Reconcile".to_owned(),
-                secondary: None,
-            };
+            let published = published(event);
+            let note = published.note.as_deref().unwrap_or_default();
+            let recorder = self.recorder(&write.object, event.reason, note);
             // An Event is a courtesy: one that fails is logged, and the condition says the same.
             if let Err(error) = recorder.publish(&published, &reference).await {
                 debug!(object = %write.object, %error, "an Event is lost");
             }
+        }
+    }
+
+    /// An Event about the controller itself. The log has it as well.
+    async fn notice(&self, event: &yusur_planner::Event) {
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        if let Err(error) = recorder.publish(&published(event), &self.own).await {
+            warn!(reason = event.reason, %error, "an Event is lost");
         }
     }
 
@@ -255,6 +273,20 @@ impl Writer {
         }
         recorders.insert(key, entry);
         recorder
+    }
+}
+
+/// An Event as the API has it.
+fn published(event: &yusur_planner::Event) -> Event {
+    Event {
+        type_: match event.severity {
+            Severity::Normal => EventType::Normal,
+            Severity::Warning => EventType::Warning,
+        },
+        reason: event.reason.to_owned(),
+        note: Some(shortened(&event.message)),
+        action: "Reconcile".to_owned(),
+        secondary: None,
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Finished {
     Written,
     /// There is no such object (any more); nothing to do.
     Gone,
+    /// It was [withdrawn](StatusQueue::withdraw) before it was written.
+    Withdrawn,
     /// It was refused for good, with the writer's words.
     Refused(String),
 }
@@ -80,6 +82,8 @@ struct Waiting {
     gone: Vec<(ObjectRef, String)>,
     notices: Vec<Event>,
     closed: bool,
+    /// Grows with each [`StatusQueue::withdraw`].
+    term: u64,
 }
 
 /// What a writer is handed.
@@ -91,6 +95,8 @@ pub struct Batch {
     pub notices: Vec<Event>,
     /// What to write.
     pub writes: Vec<StatusWrite>,
+    /// When they were handed out, for [`StatusQueue::is_withdrawn`].
+    pub term: u64,
 }
 
 // === impl StatusText ===
@@ -185,6 +191,21 @@ impl StatusQueue {
         self.shared.arrived.notify_one();
     }
 
+    /// Takes back all writes: another process tells now. Returns the objects of those that waited; a writer finishes what
+    /// it was handed and has not sent as [`Finished::Withdrawn`].
+    pub fn withdraw(&self) -> Vec<ObjectRef> {
+        let mut waiting = self.shared.waiting.lock();
+        waiting.term += 1;
+        let first = std::mem::take(&mut waiting.first);
+        let rest = std::mem::take(&mut waiting.rest);
+        first.into_keys().chain(rest.into_keys()).collect()
+    }
+
+    /// Whether what was handed out in that term has been taken back.
+    pub fn is_withdrawn(&self, term: u64) -> bool {
+        self.shared.waiting.lock().term != term
+    }
+
     /// An Event about the controller itself.
     pub fn notice(&self, event: Event) {
         self.shared.waiting.lock().notices.push(event);
@@ -213,6 +234,7 @@ impl StatusQueue {
                         gone,
                         notices,
                         writes,
+                        term: waiting.term,
                     });
                 }
                 if waiting.closed {
@@ -307,6 +329,23 @@ mod tests {
             (batch.len(), batch[0].events.len(), batch[0].record),
             (1, 1, false)
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_withdrawn_is_not_written() {
+        let (queue, _receipts) = StatusQueue::new();
+        queue.push(write("x", "1", 1, false));
+        let batch = queue.take(1).await.unwrap();
+        assert!(!queue.is_withdrawn(batch.term));
+        queue.push(write("y", "1", 1, true));
+        queue.push(write("z", "1", 1, false));
+        let names: Vec<_> = queue
+            .withdraw()
+            .into_iter()
+            .map(|object| object.name.name)
+            .collect();
+        assert_eq!(names, ["y".into(), "z".into()]);
+        assert!(queue.is_withdrawn(batch.term) && queue.is_empty());
     }
 
     #[tokio::test]

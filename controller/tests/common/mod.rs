@@ -21,7 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use yusur_planner::nb;
 use yusur_testbed::ovsdb::Standalone;
-use yusur_testbed::process::{Process, run};
+use yusur_testbed::process::{PATIENCE, Process, run};
 use yusur_testbed::{schemas, scratch};
 
 /// The owner whose rows the tests look at.
@@ -148,12 +148,9 @@ impl World {
                 changes.next_batch().await.expect("the observer was closed");
             }
         };
-        if tokio::time::timeout(Duration::from_secs(30), wished)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(PATIENCE, wished).await.is_err() {
             panic!(
-                "{what}: not within half a minute; our rows are {:#?}",
+                "{what}: not within {PATIENCE:?}; our rows are {:#?}",
                 self.rows().keys()
             );
         }
@@ -161,7 +158,7 @@ impl World {
 
     /// Waits until our rows are exactly these.
     pub(crate) async fn until_rows(&self, what: &str, wanted: &Rows) {
-        self.until(what, |database| rows(database) == *wanted).await;
+        until_rows(&self.observer, what, wanted).await;
     }
 
     /// How many transactions the database file holds.
@@ -217,6 +214,38 @@ pub(crate) async fn observe(nb: &Standalone) -> Client {
         .expect("a client");
     assert!(client.synced().await);
     client
+}
+
+/// Waits until the client has seen the database as it is after its server was replaced: until then its replica is that of
+/// the server before.
+pub(crate) async fn anew(client: &Client, sessions_before: u64) {
+    let mut state = client.state();
+    let seen =
+        state.wait_for(|state| state.is_synced() && state.counters.sessions > sessions_before);
+    let seen = tokio::time::timeout(PATIENCE, seen).await;
+    seen.expect("a session").expect("the observer was closed");
+}
+
+/// Waits until our rows are exactly these.
+pub(crate) async fn until_rows(observer: &Client, what: &str, wanted: &Rows) {
+    let mut changes = observer.changes();
+    let wished = async {
+        while rows(&observer.read()) != *wanted {
+            changes.next_batch().await.expect("the observer was closed");
+        }
+    };
+    if tokio::time::timeout(PATIENCE, wished).await.is_ok() {
+        return;
+    }
+    let found = rows(&observer.read());
+    let mut differences = String::new();
+    for key in wanted.keys().chain(found.keys()) {
+        let (wanted, found) = (wanted.get(key), found.get(key));
+        if wanted != found {
+            writeln!(differences, "{key:?}: {found:?} instead of {wanted:?}").expect("text");
+        }
+    }
+    panic!("{what}: not within {PATIENCE:?}:\n{differences}");
 }
 
 /// Every row that carries our name. OVN's own columns are left out.
@@ -333,6 +362,14 @@ pub(crate) fn services(vpc: &str, range: std::ops::Range<usize>, generation: usi
         .expect("text");
     }
     text
+}
+
+/// Whether one of our DNS rows has the name of a service of [`services`]; the last of its rows to be written.
+pub(crate) fn is_named(database: &Database, n: usize) -> bool {
+    let name = format!("s{n}.shop.svc.cluster.local");
+    database
+        .rows("DNS")
+        .any(|(_, row)| row.map_str("records", &name).is_some())
 }
 
 /// The backends of a VIP, over all load balancers of ours.

@@ -14,10 +14,7 @@ const PATH: &str =
 fn options(identity: &str) -> Options {
     Options {
         identity: identity.to_owned(),
-        duration: Duration::from_secs(2),
-        deadline: Duration::from_millis(1500),
-        period: Duration::from_millis(200),
-        ..Options::new("yusur-system", "yusur")
+        ..Options::new("yusur-system", "yusur", Duration::from_secs(2))
     }
 }
 

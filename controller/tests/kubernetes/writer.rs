@@ -1,8 +1,11 @@
 //! Status and Events.
 
+use std::time::Duration;
+
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use yusur_controller::metrics::Metrics;
+use yusur_controller::source::kubernetes::lease::Options;
 use yusur_controller::status::{Finished, Receipt, StatusQueue, StatusWrite, kubernetes};
 use yusur_planner::{Event, Kind, ObjectName, ObjectRef, Severity};
 
@@ -47,6 +50,7 @@ async fn status_is_what_was_written_last_and_events_tell_of_it() {
         cluster.client.clone(),
         queue.clone(),
         "replica-1".into(),
+        Options::new("yusur-system", "yusur", Duration::from_secs(15)).reference(),
         metrics,
     ));
 

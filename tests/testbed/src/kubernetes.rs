@@ -84,6 +84,7 @@ pub struct ControlPlane {
     pki: Pki,
     program: PathBuf,
     users: Vec<User>,
+    flags: Vec<String>,
     dir: TempDir,
 }
 
@@ -103,6 +104,14 @@ impl ControlPlane {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with(users: Vec<User>) -> Result<Self> {
+        Self::start_with_flags(users, &[])
+    }
+
+    /// As [`Self::start_with`], with more flags for the API server, such as `--feature-gates=WatchList=false`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_flags(users: Vec<User>, flags: &[&str]) -> Result<Self> {
         let etcd_program = Program::Etcd.path()?;
         let program = Program::KubeApiserver.path()?;
         let dir = scratch::directory("kubernetes")?;
@@ -138,6 +147,7 @@ impl ControlPlane {
             pki,
             program,
             users: all,
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             dir,
         };
         control_plane.start_api_server()?;
@@ -311,7 +321,8 @@ impl ControlPlane {
             // A Pod needs no token here, and nobody makes the default service accounts.
             .arg("--disable-admission-plugins=ServiceAccount")
             // An API server on loopback must not publish its address as that of the Service `kubernetes`.
-            .arg("--endpoint-reconciler-type=none");
+            .arg("--endpoint-reconciler-type=none")
+            .args(&self.flags);
         command
     }
 }

@@ -29,7 +29,7 @@ const SHORTEST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// How often to look whether a kind that the cluster lacks has come.
-const ABSENT: Duration = Duration::from_secs(30);
+const ABSENT: Duration = Duration::from_secs(10);
 
 /// How many streaming lists may break off in a row before lists are fetched in pages: a server may promise the marker
 /// of their end and never send it (its etcd may be too old to say how far it is).
@@ -114,6 +114,7 @@ impl Teller {
                     Err(error) => error,
                 };
                 if missing(&error) && optional(self.kind) {
+                    self.recovered().await?;
                     // Another project's kind that is not installed has no objects. Once it had some, their end is
                     // told by the watch; a server that knows nothing yet proves nothing.
                     if !listed_once {

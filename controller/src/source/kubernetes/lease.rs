@@ -11,6 +11,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, PostParams};
@@ -84,8 +85,9 @@ pub async fn run(client: Client, options: Options, elector: Elector) {
 // === impl Options ===
 
 impl Options {
-    /// The usual patience: 15, 10 and 2 seconds, as Kubernetes' own components have it.
-    pub fn new(namespace: impl Into<String>, owner: &str) -> Self {
+    /// A Lease that stands for `duration`. The rest is in proportion to what Kubernetes' own components have: 15
+    /// seconds, 10 to renew it, a look every 2; but never less often, so that a Lease that is given back is soon taken.
+    pub fn new(namespace: impl Into<String>, owner: &str, duration: Duration) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -101,9 +103,20 @@ impl Options {
             namespace: namespace.into(),
             name: format!("yusur-controller-{owner}"),
             identity,
-            duration: Duration::from_secs(15),
-            deadline: Duration::from_secs(10),
-            period: Duration::from_secs(2),
+            duration,
+            deadline: duration * 2 / 3,
+            period: (duration * 2 / 15).min(Duration::from_secs(2)),
+        }
+    }
+
+    /// The Lease, for Events about the controller: the one object all replicas have in common.
+    pub fn reference(&self) -> ObjectReference {
+        ObjectReference {
+            api_version: Some("coordination.k8s.io/v1".to_owned()),
+            kind: Some("Lease".to_owned()),
+            namespace: Some(self.namespace.clone()),
+            name: Some(self.name.clone()),
+            ..ObjectReference::default()
         }
     }
 }

@@ -13,6 +13,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 
+use crate::process::poll;
+
 /// How long one answer may take before the request counts as failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -130,9 +132,40 @@ impl Access {
     /// # Errors
     /// With the server's words, if it refuses one.
     pub fn apply(&self, text: &str) -> Result<()> {
+        self.apply_with(text, "")
+    }
+
+    /// Whether the server would do as [`Self::apply`] asks; nothing is changed.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn dry_run(&self, text: &str) -> Result<()> {
+        self.apply_with(text, "&dryRun=All")
+    }
+
+    /// As [`Self::apply`], for objects of a kind whose definition was installed just now: waits until it is served.
+    ///
+    /// # Errors
+    /// As [`Self::apply`], and if it is not served.
+    pub fn apply_once_served(&self, text: &str) -> Result<()> {
+        for object in documents(text)? {
+            let path = path(&object)?;
+            let list = path.rsplit_once('/').map_or(&*path, |(list, _)| list);
+            // At first it is not found, then its storage is said not to be ready.
+            let mut last = Ok(None);
+            let served = poll(|| {
+                last = self.get(list);
+                Ok(matches!(last, Ok(Some(_))))
+            });
+            served.with_context(|| format!("waiting for {list}; the last answer was {last:?}"))?;
+        }
+        self.apply(text)
+    }
+
+    fn apply_with(&self, text: &str, options: &str) -> Result<()> {
         for object in documents(text)? {
             let path = format!(
-                "{}?fieldManager=test&force=true&fieldValidation=Strict",
+                "{}?fieldManager=test&force=true&fieldValidation=Strict{options}",
                 path(&object)?
             );
             self.request("PATCH", &path, Some(&object))?.good(&path)?;

