@@ -284,7 +284,7 @@ async fn what_is_wrong_is_told_with_the_mend() {
             "wrong",
             "lonely",
             "wrong",
-            "clusterIP: 10.96.2.3, eip: {}, healthCheck: {protocol: TCP}, ports: [{port: 80}], backends: [{kind: Pod, selector: {matchLabels: {app: nobody}}}]"
+            "clusterIP: 10.96.2.3, publish: {kubernetes: true}, healthCheck: {protocol: TCP}, ports: [{port: 80}], backends: [{kind: Pod, selector: {matchLabels: {app: nobody}}}]"
         ),
     ));
     let younger = service("wrong", "younger");
@@ -308,7 +308,7 @@ async fn what_is_wrong_is_told_with_the_mend() {
         .unwrap_or_default()
         .to_owned();
     assert!(
-        parts.contains("spec.eip") && parts.contains("spec.healthCheck"),
+        parts.contains("spec.publish.kubernetes") && parts.contains("spec.healthCheck"),
         "{parts}"
     );
     world.until_event(
