@@ -14,5 +14,5 @@ test: ## everything: format, lints, licences, documentation, all tests (STAGES="
 bench: ## the benchmarks (BENCH=name for one, BENCH=whole for all parts together; FULL=1: also with 100,000 services)
 	@scripts/bench $(BENCH)
 
-soak: ## the long runs that `make test` has only a short form of
-	@scripts/soak
+soak: ## the long runs that `make test` has only a short form of (STAGES="kills fuzz" for some)
+	@scripts/soak $(STAGES)
