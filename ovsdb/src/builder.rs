@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use ovsdb_model::schema::TableSpec;
-use ovsdb_model::{Index, Name, Table, Uuid};
+use ovsdb_model::{Clause, Index, Name, Table, Uuid};
 
 use crate::client::Client;
+use crate::condition::ByTable;
 use crate::core::{Core, Settings};
 use crate::remote::{Remote, RemoteError};
 use crate::rpc::framer::FrameLimits;
@@ -39,6 +40,7 @@ impl Builder {
                 tables: Vec::new(),
                 everything: false,
                 indexes: Vec::new(),
+                conditions: ByTable::new(),
                 leader_only: true,
                 cluster_id: None,
                 probe_interval: Some(Duration::from_secs(10)),
@@ -115,6 +117,24 @@ impl Builder {
     #[must_use]
     pub fn index(mut self, table: impl Into<Name>, index: Index) -> Self {
         self.settings.indexes.push((table.into(), index));
+        self
+    }
+
+    /// Keeps only those rows of a table in the replica that meet one of these clauses (no row, without any). Its columns
+    /// need not be in the replica. A row that comes to meet a clause, or no longer does, is inserted or deleted as far as
+    /// the replica and the streams of changes tell; what a transaction writes outside of it is written all the same.
+    ///
+    /// Given again for a table, the later counts. [`Client::set_condition`] changes it later on.
+    ///
+    /// A server before Open vSwitch 2.6 has no such thing (`monitor_cond`) and will not do.
+    #[must_use]
+    pub fn condition(
+        mut self,
+        table: impl Into<Name>,
+        clauses: impl IntoIterator<Item = Clause>,
+    ) -> Self {
+        let clauses = clauses.into_iter().collect();
+        self.settings.conditions.insert(table.into(), clauses);
         self
     }
 

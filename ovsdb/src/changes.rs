@@ -4,11 +4,10 @@
 //! connection wait: once it holds more than [`LIMIT`] row changes, they are merged into one batch that has each row once,
 //! from its oldest to its newest content, so what is kept is bounded by the database itself.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ovsdb_model::{Batch, RowChange};
+use ovsdb_model::Batch;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -86,7 +85,7 @@ impl Queue {
                 Event::State(latest) => state = Some(latest),
             }
         }
-        let merged = join(changes);
+        let merged = Batch::join(changes);
         self.changes = merged.len();
         self.merged = self.changes;
         if !merged.is_empty() {
@@ -94,23 +93,6 @@ impl Queue {
         }
         self.events.extend(state.map(Event::State));
     }
-}
-
-/// One batch that does what these changes did one after another. Rows that end as they began are not in it.
-fn join(changes: Vec<RowChange>) -> Batch {
-    let mut places = HashMap::with_capacity(changes.len());
-    let mut joined: Vec<RowChange> = Vec::new();
-    for change in changes {
-        match places.entry((change.table.clone(), change.uuid)) {
-            Entry::Vacant(place) => {
-                place.insert(joined.len());
-                joined.push(change);
-            }
-            Entry::Occupied(place) => joined[*place.get()].new = change.new,
-        }
-    }
-    joined.retain(|change| change.old != change.new);
-    Batch { changes: joined }
 }
 
 /// A stream of [`Event`]s, from [`Client::changes`](crate::Client::changes).
@@ -168,7 +150,9 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use ovsdb_model::{Row, Uuid};
+    use std::collections::HashMap;
+
+    use ovsdb_model::{Row, RowChange, Uuid};
 
     use super::*;
 
@@ -209,16 +193,5 @@ mod tests {
             .and_then(|row| row.get_integer("value"));
         assert_eq!(last, Some(rounds));
         assert_eq!(held[&Uuid::from_u128(2)], None);
-    }
-
-    #[test]
-    fn rows_that_end_as_they_began_are_left_out() {
-        let joined = join(vec![
-            change(1, None, Some(1)),
-            change(2, Some(1), Some(2)),
-            change(1, Some(1), None),
-            change(2, Some(2), Some(3)),
-        ]);
-        assert_eq!(joined.changes, [change(2, Some(1), Some(3))]);
     }
 }

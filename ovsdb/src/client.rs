@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ovsdb_model::{Database, ErrorKind, OpResult, Operation, Schema};
+use ovsdb_model::{Clause, Database, ErrorKind, Name, OpResult, Operation, Schema};
 use parking_lot::MappedRwLockReadGuard;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
@@ -44,7 +44,7 @@ pub type Snapshot<'a> = MappedRwLockReadGuard<'a, Database>;
 
 impl Client {
     /// Begins to describe a client of the database called `database`.
-    pub fn builder(database: impl Into<ovsdb_model::Name>) -> Builder {
+    pub fn builder(database: impl Into<Name>) -> Builder {
         Builder::new(database.into())
     }
 
@@ -238,6 +238,34 @@ impl Client {
     #[must_use]
     pub fn steal(&self, name: impl Into<String>) -> Lock {
         Lock::new(self.core().clone(), name.into(), true)
+    }
+
+    /// Changes which rows of a table the replica holds: those that meet one of these clauses; all of them with `None`
+    /// ([`Builder::condition`](crate::Builder::condition)). Returns once the replica holds just those. It stays asked for,
+    /// in every session to come, also where this future is dropped.
+    ///
+    /// # Errors
+    /// [`RequestError::Condition`] where the present server's schema contradicts it, and nothing has changed then;
+    /// [`RequestError::NotConnected`] where the client is closed.
+    pub async fn set_condition(
+        &self,
+        table: impl Into<Name>,
+        clauses: Option<Vec<Clause>>,
+    ) -> Result<(), RequestError> {
+        let (core, table) = (self.core(), table.into());
+        if let (Some(schema), Some(clauses)) = (self.schema(), &clauses) {
+            schema
+                .check_condition(&table, clauses)
+                .map_err(RequestError::Condition)?;
+        }
+        let version = core.conditions.set(table, clauses);
+        let mut state = self.state();
+        tokio::select! {
+            () = core.conditions.until_in_force(version) => Ok(()),
+            _ = state.wait_for(|state| state.phase == Phase::Closed) => {
+                Err(RequestError::NotConnected("the client is closed".to_owned()))
+            }
+        }
     }
 
     /// Makes any other request: `list_dbs`, `get_server_id`, `convert` and what a server may learn. `params` is the JSON of

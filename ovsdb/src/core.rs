@@ -10,6 +10,7 @@ use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 use crate::changes::Feed;
+use crate::condition::{ByTable, Conditions};
 use crate::lock::Locks;
 use crate::remote::Remote;
 use crate::rpc::connection::Connection;
@@ -27,6 +28,8 @@ pub(crate) struct Settings {
     /// Every table with every column.
     pub(crate) everything: bool,
     pub(crate) indexes: Vec<(Name, Index)>,
+    /// At first; [`Core::conditions`] has them as they are.
+    pub(crate) conditions: ByTable,
     pub(crate) leader_only: bool,
     pub(crate) cluster_id: Option<Uuid>,
     pub(crate) probe_interval: Option<Duration>,
@@ -50,8 +53,9 @@ pub(crate) struct Session {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Resume {
     pub(crate) transaction: Uuid,
-    /// What the replica holds; with another layout, resuming would leave holes.
+    /// What the replica holds; with another layout, or other conditions, resuming would leave holes.
     pub(crate) layout: Layout,
+    pub(crate) conditions: Arc<ByTable>,
 }
 
 /// The copy of the database, and which connection may change it.
@@ -71,6 +75,7 @@ pub(crate) struct Core {
     state: watch::Sender<Arc<State>>,
     session: Mutex<Option<Session>>,
     pub(crate) locks: Locks,
+    pub(crate) conditions: Conditions,
     reported: Mutex<BTreeSet<Missing>>,
     pub(crate) stop: watch::Sender<bool>,
 }
@@ -82,6 +87,7 @@ impl Core {
             database.declare_index(table.clone(), index.clone());
         }
         Arc::new(Self {
+            conditions: Conditions::new(settings.conditions.clone()),
             settings,
             replica: RwLock::new(Replica {
                 database,
@@ -139,13 +145,13 @@ impl Core {
         Ok(())
     }
 
-    /// Where a session that wants this layout can go on.
-    pub(crate) fn resume(&self, layout: &Layout) -> Option<Uuid> {
+    /// Where a session that wants this layout under these conditions can go on.
+    pub(crate) fn resume(&self, layout: &Layout, conditions: &ByTable) -> Option<Uuid> {
         let replica = self.replica.read();
         let resume = replica
             .resume
             .as_ref()
-            .filter(|resume| resume.layout == *layout)?;
+            .filter(|resume| resume.layout == *layout && *resume.conditions == *conditions)?;
         Some(resume.transaction)
     }
 

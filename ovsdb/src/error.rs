@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ovsdb_model::schema::CheckError;
+use ovsdb_model::schema::{CheckError, Problem};
 use ovsdb_model::{ErrorClass, ErrorKind, OpError, TransactionError};
 
 /// Why a transaction has no results. Except for [`TransactError::OutcomeUnknown`], nothing was changed.
@@ -164,6 +164,9 @@ pub enum RequestError {
     /// The server refuses.
     #[error("{0}")]
     Refused(OpError),
+    /// A condition does not fit the server's schema.
+    #[error("the condition: {0}")]
+    Condition(Problem),
     /// The answer is not what the protocol has.
     #[error("the server's answer: {0}")]
     Answer(String),

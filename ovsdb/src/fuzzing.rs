@@ -33,6 +33,7 @@ impl Peer {
         *link.monitor.lock() = Some(Monitor {
             id: "m".to_owned(),
             layout: layout.clone(),
+            conditions: Some(Arc::default()),
         });
         let handler = SessionHandler {
             core: core.clone(),

@@ -55,6 +55,7 @@ pub use ovsdb_model as model;
 mod builder;
 pub mod changes;
 mod client;
+mod condition;
 mod core;
 mod error;
 mod fence;

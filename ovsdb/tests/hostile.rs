@@ -8,10 +8,10 @@ use std::time::Duration;
 use common::proxy::{Mischief, Proxy};
 use common::*;
 use ovsdb::framer::FrameLimits;
-use ovsdb::model::{Operation, Uuid};
+use ovsdb::model::{Clause, Operation, Uuid};
 use ovsdb::{Client, MonitorMethod, RetryReason, TransactError, Transaction};
 use yusur_testbed::ovsdb::{Cluster, Standalone};
-use yusur_testbed::schemas::installed;
+use yusur_testbed::schemas::{installed, newest};
 
 fn id(number: u128) -> Uuid {
     Uuid::from_u128(0xb000_0000_0000_4000_8000_0000_0000_0000 + number)
@@ -215,6 +215,66 @@ async fn old_servers_are_followed_by_older_means() -> anyhow::Result<()> {
         assert_equals_dump(&client, &server.dump()?, &["Load_Balancer"]);
         soon(client.transact(vec![Operation::delete("Load_Balancer", uuid)])).await?;
         assert!(client.read().row("Load_Balancer", uuid).is_none());
+
+        // The oldest cannot choose rows, and say so.
+        let choosy =
+            northbound(&proxy.remote()).condition("Load_Balancer", [Clause::equal("name", "a")]);
+        let choosy = choosy.start()?;
+        let state = state_where(&choosy, |state| state.is_synced() || state.failures > 0).await;
+        if method == MonitorMethod::Monitor {
+            let error = state.last_error.clone().unwrap();
+            assert!(error.contains("monitor_cond"), "{error}");
+        } else {
+            assert!(state.is_synced());
+        }
+    }
+    Ok(())
+}
+
+/// Open vSwitch before 2.9: nothing tells of clusters, and the connection is all that tells of a conversion.
+#[tokio::test]
+async fn a_server_without_the_database_of_servers() -> anyhow::Result<()> {
+    for refused in [
+        vec!["monitor_cond_since", "set_db_change_aware"],
+        vec!["monitor_cond_since", "monitor_cond", "set_db_change_aware"],
+    ] {
+        let server = Standalone::start(&installed("ovn-nb")?)?;
+        let mischief = Mischief {
+            refused,
+            hidden: Some("_Server"),
+            ..Mischief::default()
+        };
+        let proxy = Proxy::start(server.unix_path(), move |_| mischief.clone()).await?;
+        let client = started(northbound(&proxy.remote()).columns("Sample", ["metadata"])).await;
+        let before = client.state().borrow().clone();
+        assert_eq!((before.leader, before.cluster_id), (None, None));
+        assert_eq!(before.missing.len(), 1, "{:?}", before.missing);
+        works(&client, id(1)).await;
+        // It cancels without a word.
+        let outcome = soon(client.transact(patient("z", id(2)))).await;
+        assert!(
+            matches!(outcome, Err(TransactError::OutcomeUnknown(_))),
+            "{outcome:?}"
+        );
+        soon(client.transact(vec![insert(id(3), "z")])).await?;
+        works(&client, id(4)).await;
+        assert!(client.read().row("Load_Balancer", id(2)).is_none());
+
+        server.convert(&newest("ovn-nb")?)?;
+        let after = state_where(&client, |state| {
+            state.is_synced() && state.schema_version != before.schema_version
+        })
+        .await;
+        assert!(after.missing.is_empty(), "{:?}", after.missing);
+        assert!(proxy.connections() > 1, "it was closed");
+        works(&client, id(5)).await;
+        server.restart()?;
+        state_where(&client, |state| {
+            state.is_synced() && state.counters.sessions > after.counters.sessions
+        })
+        .await;
+        works(&client, id(6)).await;
+        assert_equals_dump(&client, &server.dump()?, &["Load_Balancer"]);
     }
     Ok(())
 }

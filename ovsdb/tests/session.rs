@@ -4,8 +4,11 @@ mod common;
 
 use common::*;
 use ovsdb::model::{Clause, Datum, Mutation, OpResult, Operation, Table as _, Uuid};
-use ovsdb::{BrokenReason, Event, MonitorMethod, Phase, RetryReason, TransactError, Transaction};
-use yusur_testbed::ovsdb::Standalone;
+use ovsdb::{
+    BrokenReason, Event, MonitorMethod, Phase, RequestError, RetryReason, TransactError,
+    Transaction,
+};
+use yusur_testbed::ovsdb::{Cluster, Standalone};
 use yusur_testbed::schemas::{installed, newest};
 
 fn id(number: u128) -> Uuid {
@@ -321,6 +324,99 @@ async fn a_conversion_is_lived_through() -> anyhow::Result<()> {
     assert_eq!(after.counters.attempts, 1, "the same connection");
     soon(client.transact(vec![insert(id(2), "b")])).await?;
     assert_eq!(names(&client), ["a", "b"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_condition_chooses_rows_and_may_change() -> anyhow::Result<()> {
+    let named = |name: &str| vec![Clause::equal("name", name)];
+    let (standalone, cluster) = (
+        Standalone::start(&installed("ovn-nb")?)?,
+        Cluster::start(1, &installed("ovn-nb")?)?,
+    );
+    for (server, resumes) in [(&*standalone, 0), (cluster.member(0), 1)] {
+        let all = started(northbound(&server.unix())).await;
+        soon(all.transact(vec![
+            insert(id(1), "a"),
+            insert(id(2), "b"),
+            insert(id(3), "c"),
+        ]))
+        .await?;
+        let client =
+            started(northbound(&server.unix()).condition("Load_Balancer", named("a"))).await;
+        assert_eq!(names(&client), ["a"]);
+        soon(client.transact(vec![insert(id(4), "a"), insert(id(5), "b")])).await?;
+        assert_eq!(names(&client), ["a", "a"]);
+
+        let mut changes = client.changes_from_now();
+        soon(client.set_condition("Load_Balancer", Some(named("b")))).await?;
+        assert_eq!(names(&client), ["b", "b"]);
+        let batch = soon(changes.next_batch()).await.unwrap();
+        assert_eq!(batch.len(), 4, "two rows left, two came");
+        let both = [named("b"), named("c")].concat();
+        soon(client.set_condition("Load_Balancer", Some(both))).await?;
+        assert_eq!(names(&client), ["b", "b", "c"]);
+        soon(client.set_condition("Load_Balancer", Some(Vec::new()))).await?;
+        assert_eq!(names(&client), [""; 0]);
+        soon(client.set_condition("Load_Balancer", None)).await?;
+        assert_eq!(names(&client), ["a", "a", "b", "b", "c"]);
+        soon(client.set_condition("Load_Balancer", Some(named("c")))).await?;
+
+        // Of another type than the column, and of no column.
+        for wrong in [Clause::equal("name", 5), Clause::equal("of_no_version", 5)] {
+            let refused = soon(client.set_condition("Load_Balancer", Some(vec![wrong]))).await;
+            assert!(
+                matches!(refused, Err(RequestError::Condition(_))),
+                "{refused:?}"
+            );
+        }
+
+        // The next session keeps to it; where the server can, from where the last one ended.
+        soon(client.transact(vec![insert(id(6), "c")])).await?;
+        client.reconnect();
+        let state = state_where(&client, |state| {
+            state.is_synced() && state.counters.sessions == 2
+        })
+        .await;
+        assert_eq!(state.counters.resumes, resumes);
+        assert_eq!(names(&client), ["c", "c"]);
+        // One asked for without a session waits for the next.
+        server.kill()?;
+        state_where(&client, |state| !state.is_synced()).await;
+        let mut change = std::pin::pin!(client.set_condition("Load_Balancer", Some(named("a"))));
+        assert!(is_pending(&mut change).await);
+        server.start()?;
+        soon(change).await?;
+        assert_eq!(names(&client), ["a", "a"]);
+        client.close().await;
+        let refused = soon(client.set_condition("Load_Balancer", None)).await;
+        assert!(matches!(refused, Err(RequestError::NotConnected(_))));
+    }
+    Ok(())
+}
+
+/// Whether this is not ready yet.
+async fn is_pending(future: &mut (impl Future + Unpin)) -> bool {
+    tokio::select! {
+        biased;
+        _ = future => false,
+        () = std::future::ready(()) => true,
+    }
+}
+
+#[tokio::test]
+async fn a_condition_that_contradicts_the_schema_is_said() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let wrong = [Clause::includes("vips", 5)];
+    let client = northbound(&server.unix())
+        .condition("Load_Balancer", wrong)
+        .start()?;
+    let state = state_where(&client, |state| state.failures > 0).await;
+    let error = state.last_error.clone().unwrap();
+    assert!(
+        error.contains("Load_Balancer") && error.contains("vips"),
+        "{error}"
+    );
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use uuid::Uuid;
 
 use crate::atom::Name;
@@ -46,29 +47,49 @@ impl Batch {
             .filter(move |change| change.table == table)
     }
 
-    /// Joins what happened after this batch to it, so that one batch tells of both: a row changed twice appears once,
-    /// one changed and changed back not at all.
-    pub fn merge(&mut self, later: Batch) {
-        if self.changes.is_empty() {
-            self.changes = later.changes;
-            return;
-        }
+    /// One batch that tells of all these changes, which happened one after another: a row changed twice appears once, one
+    /// changed and changed back not at all.
+    pub fn join(changes: impl IntoIterator<Item = RowChange>) -> Self {
+        let changes = changes.into_iter();
+        let mut joined: Vec<RowChange> = Vec::with_capacity(changes.size_hint().0);
         let mut positions: HashMap<(Name, Uuid), usize> =
-            HashMap::with_capacity(self.changes.len());
-        for (at, change) in self.changes.iter().enumerate() {
-            positions.insert((change.table.clone(), change.uuid), at);
-        }
-        for change in later.changes {
+            HashMap::with_capacity(changes.size_hint().0);
+        for change in changes {
             match positions.entry((change.table.clone(), change.uuid)) {
-                hashbrown::hash_map::Entry::Occupied(at) => {
-                    self.changes[*at.get()].new = change.new
-                }
-                hashbrown::hash_map::Entry::Vacant(free) => {
-                    free.insert(self.changes.len());
-                    self.changes.push(change);
+                Entry::Occupied(at) => joined[*at.get()].new = change.new,
+                Entry::Vacant(free) => {
+                    free.insert(joined.len());
+                    joined.push(change);
                 }
             }
         }
-        self.changes.retain(|change| change.old != change.new);
+        joined.retain(|change| change.old != change.new);
+        Self { changes: joined }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(uuid: u128, old: Option<i64>, new: Option<i64>) -> RowChange {
+        let row = |value| Arc::new(Row::new().with("value", value));
+        RowChange {
+            table: "T".into(),
+            uuid: Uuid::from_u128(uuid),
+            old: old.map(row),
+            new: new.map(row),
+        }
+    }
+
+    #[test]
+    fn rows_that_end_as_they_began_are_left_out() {
+        let changes = [
+            change(1, None, Some(1)),
+            change(2, Some(1), Some(2)),
+            change(1, Some(1), None),
+            change(2, Some(2), Some(3)),
+        ];
+        assert_eq!(Batch::join(changes).changes, [change(2, Some(1), Some(3))]);
     }
 }

@@ -274,7 +274,7 @@ proptest! {
         ),
     ) {
         let layout = layout();
-        let (mut database, mut model, mut merged) = (database(), Model::new(), Batch::default());
+        let (mut database, mut model, mut history) = (database(), Model::new(), Vec::new());
         for (resync, step) in steps {
             let before = model.clone();
             let mut rows = json!({});
@@ -306,10 +306,10 @@ proptest! {
             };
             check_batch(&batch, &before, &model)?;
             check(&database, &model)?;
-            merged.merge(batch);
+            history.extend(batch.changes);
         }
         // All batches joined tell the way from nothing to the end.
-        check_batch(&merged, &Model::new(), &model)?;
+        check_batch(&Batch::join(history), &Model::new(), &model)?;
     }
 
     /// `set_rows` and the naive map agree as well, and an index declared late is like one declared early.

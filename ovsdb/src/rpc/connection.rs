@@ -18,7 +18,8 @@ use crate::remote::Remote;
 use crate::stream::{self, ConnectError};
 use crate::tls::TlsOptions;
 
-/// How long a server may take to say whether it has canceled a request. One that answers at all answers at once.
+/// How long a server may take to say whether it has canceled a request. One that answers at all answers at once; one that
+/// has not been told `set_db_change_aware`, or does not know it, cancels without a word.
 const CANCEL_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why a request has no result.

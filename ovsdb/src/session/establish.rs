@@ -8,6 +8,7 @@ use ovsdb_model::{Database, Layout, Name, Schema, Uuid};
 
 use super::handler::{Link, Monitor};
 use super::{Keeper, SessionError};
+use crate::condition::{ByTable, applying, differences, wire};
 use crate::rpc::connection::{CallError, Connection};
 use crate::rpc::exchange::{Answer, MonitorRequest};
 use crate::rpc::wire::Request;
@@ -82,6 +83,7 @@ impl Keeper {
         let schema = self.call(connection, "get_schema", &database).await?;
         let schema = Arc::new(read_schema(schema.as_str())?);
         let (layout, missing) = self.bind(&schema)?;
+        check_conditions(&schema, &core.conditions.wanted().borrow().tables)?;
         core.report_missing(&missing);
         core.update_state(|state| {
             state.schema_version = Some(schema.version.clone());
@@ -123,12 +125,16 @@ impl Keeper {
     ) -> Result<MonitorMethod, SessionError> {
         self.monitors += 1;
         let id = format!("replica-{}", self.monitors);
-        let requests = to_json(&layout)?;
+        let wanted = self.core.conditions.wanted().borrow().clone();
+        let requests = monitor_requests(&layout, &wanted.tables)?;
+        let conditional = applying(&wanted.tables, &layout).next().is_some();
         let database = serde_json::json!(self.core.settings.database.as_str());
-        let since = self.core.resume(&layout).unwrap_or(Uuid::nil());
+        let since = self.core.resume(&layout, &wanted.tables);
+        let since = since.unwrap_or(Uuid::nil());
         *link.monitor.lock() = Some(Monitor {
             id: id.clone(),
             layout,
+            conditions: Some(wanted.tables),
         });
         *link.resumed.lock() = false;
         let steps = [
@@ -147,6 +153,9 @@ impl Keeper {
         ];
         let mut refusal = None;
         for (method, params) in steps {
+            if method == MonitorMethod::Monitor && conditional {
+                return Err(SessionError::Unconditional);
+            }
             let request = MonitorRequest {
                 method,
                 id: id.clone(),
@@ -154,10 +163,48 @@ impl Keeper {
             match self.ask(connection, request, &params, DUMP_LIMIT).await {
                 Err(error) if is_unknown_method(&error) => refusal = Some(error),
                 Err(error) => return Err(error),
-                Ok(()) => return Ok(method),
+                Ok(()) => {
+                    self.core.conditions.set_in_force(Some(wanted.version));
+                    return Ok(method);
+                }
             }
         }
         Err(refusal.unwrap_or(SessionError::Stopped))
+    }
+
+    /// Has the server send what the conditions now asked for mean, where they have changed since the monitor was set up.
+    pub(super) async fn change_conditions(
+        &self,
+        connection: &Connection,
+        link: &Link,
+        schema: &Schema,
+    ) -> Result<(), SessionError> {
+        let wanted = self.core.conditions.wanted().borrow().clone();
+        check_conditions(schema, &wanted.tables)?;
+        let params = {
+            let mut monitor = link.monitor.lock();
+            // Canceled: the next monitor asks for them.
+            let Some(Monitor {
+                id,
+                layout,
+                conditions,
+            }) = monitor.as_mut()
+            else {
+                return Ok(());
+            };
+            let before = conditions.take().unwrap_or_default();
+            let differences = differences(&before, &wanted.tables, layout);
+            serde_json::json!([*id, *id, differences])
+        };
+        // Until the server has answered, nobody knows which of the two an update is by.
+        self.core.forget_resume();
+        self.call(connection, "monitor_cond_change", &params.to_string())
+            .await?;
+        if let Some(monitor) = link.monitor.lock().as_mut() {
+            monitor.conditions = Some(wanted.tables);
+        }
+        self.core.conditions.set_in_force(Some(wanted.version));
+        Ok(())
     }
 
     async fn call(
@@ -185,6 +232,26 @@ impl Keeper {
             .await
             .map_err(|error| SessionError::Call { method, error })
     }
+}
+
+/// Conditions on tables that the server lacks mean nothing, as the tables do.
+fn check_conditions(schema: &Schema, conditions: &ByTable) -> Result<(), SessionError> {
+    for (table, clauses) in conditions {
+        schema
+            .check_condition(table, clauses)
+            .map_err(|problem| SessionError::Condition(table.clone(), problem))?;
+    }
+    Ok(())
+}
+
+/// What is to be monitored: columns and conditions of each table.
+fn monitor_requests(layout: &Layout, conditions: &ByTable) -> Result<String, SessionError> {
+    let mut requests =
+        serde_json::to_value(layout).map_err(|error| SessionError::Schema(error.to_string()))?;
+    for (table, clauses) in applying(conditions, layout) {
+        requests[table.as_str()][0]["where"] = wire(clauses);
+    }
+    Ok(requests.to_string())
 }
 
 fn is_unknown_method(error: &SessionError) -> bool {

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use crate::condition::ByTable;
 use crate::core::{Core, Resume};
 use crate::lock::LockState;
 use crate::rpc::digest::Handler;
@@ -21,6 +22,8 @@ pub(crate) struct Monitor {
     /// Its id on the wire.
     pub(crate) id: String,
     pub(crate) layout: Layout,
+    /// What its rows meet; unknown while it changes.
+    pub(crate) conditions: Option<Arc<ByTable>>,
 }
 
 impl Monitor {
@@ -29,6 +32,7 @@ impl Monitor {
         Some(Resume {
             transaction: transaction.filter(|id| !id.is_nil())?,
             layout: self.layout.clone(),
+            conditions: self.conditions.clone()?,
         })
     }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use ovsdb_model::Uuid;
+use ovsdb_model::schema::Problem;
+use ovsdb_model::{Name, Uuid};
 
 use crate::core::{Core, Session};
 use crate::lock::LockRequest;
@@ -44,6 +45,12 @@ pub(crate) enum SessionError {
     Lost(Arc<crate::ConnectionLost>),
     #[error("the server's schema: {0}")]
     Schema(String),
+    #[error("the condition on table {0}: {1}")]
+    Condition(Name, Problem),
+    #[error(
+        "the server is too old (before Open vSwitch 2.6) to monitor some rows of a table only: it has no monitor_cond"
+    )]
+    Unconditional,
     #[error("the client is closed")]
     Stopped,
 }
@@ -132,6 +139,7 @@ impl Keeper {
             Err(error) => error,
         };
         self.core.set_session(None);
+        self.core.conditions.set_in_force(None);
         self.core.locks.disconnected();
         // Going round for the leader is no failure worth a warning.
         if began.is_none() && matches!(error, SessionError::Unfit(Unfit::NotLeader)) {
@@ -207,12 +215,13 @@ impl Keeper {
         self.read_server(connection, link).await?;
         let mut server_row = link.server_row.subscribe();
         let mut canceled = link.canceled.subscribe();
+        let mut conditions = self.core.conditions.wanted();
         loop {
             self.core.set_phase(Phase::Syncing);
             let schema = self.synchronise(connection, link).await?;
             self.core.set_session(Some(Session {
                 connection: connection.clone(),
-                schema,
+                schema: schema.clone(),
                 standalone: server_row
                     .borrow()
                     .as_ref()
@@ -233,6 +242,10 @@ impl Keeper {
                         self.core.update_state(|state| state.counters.schema_changes += 1);
                         canceled.mark_unchanged();
                         break;
+                    }
+                    // Never an error: the client's core, which we hold, has the sender.
+                    Ok(()) = conditions.changed() => {
+                        self.change_conditions(connection, link, &schema).await?;
                     }
                     () = self.core.locks.work.notified() => self.ask_for_locks(connection).await?,
                 }

@@ -20,6 +20,8 @@ pub(crate) struct Mischief {
     pub(crate) pieces: Option<usize>,
     /// Requests of these methods never reach the server: it "does not know" them.
     pub(crate) refused: Vec<&'static str>,
+    /// Requests about this database reach the server as requests about one that it does not have.
+    pub(crate) hidden: Option<&'static str>,
     /// The answer to the first request of this method is replaced by these bytes; none at all closes the connection.
     pub(crate) instead_of_reply: Option<(&'static str, Vec<u8>)>,
     /// After the answer to the first request of this method nothing is handed on any more.
@@ -118,7 +120,7 @@ async fn serve(
         let mut framer = Framer::new(FrameLimits::default());
         loop {
             while let Some(message) = framer.next_message()? {
-                let request: Value = serde_json::from_slice(&message)?;
+                let mut request: Value = serde_json::from_slice(&message)?;
                 if request.get("method").is_none() {
                     // The answer to what we made up; the server would close the connection over it.
                     continue;
@@ -132,6 +134,13 @@ async fn serve(
                 methods
                     .lock()
                     .insert(request["id"].to_string(), method.clone());
+                let mut message = message;
+                if let Some(hidden) = mischief.hidden
+                    && request["params"][0] == hidden
+                {
+                    request["params"][0] = "_Nowhere".into();
+                    message = request.to_string().into();
+                }
                 let allowed = allowance(&message);
                 to_server.write_all(&message[..allowed]).await?;
                 if allowed < message.len() {

@@ -234,6 +234,22 @@ impl Schema {
         Ok(prepared)
     }
 
+    /// Holds a condition on the rows of `table` against the schema; on a table that it lacks any condition will do.
+    ///
+    /// # Errors
+    /// The first thing that the server would refuse.
+    pub fn check_condition(&self, table: &Name, condition: &[Clause]) -> Result<(), Problem> {
+        let Some(schema) = self.table(table) else {
+            return Ok(());
+        };
+        let fit = Fit {
+            name: table,
+            table: schema,
+            missing: &mut Vec::new(),
+        };
+        fit.condition(condition)
+    }
+
     /// Fits one operation; false if the server lacks its table.
     fn fit(&self, operation: &mut Operation, missing: &mut Vec<Missing>) -> Result<bool, Problem> {
         let Some(name) = operation
