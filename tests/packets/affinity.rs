@@ -46,10 +46,12 @@ fn a_client_keeps_its_backend_while_that_serves() -> Result<()> {
         for _ in 0..40 {
             assert_eq!(client.ask(Protocol::Tcp, vip)?.who, who);
         }
-        // Its backend goes: the others answer, at once. (OVN 23.03 keeps what it learned until the client has been
-        // silent for the timeout, and balances each of its connections anew until then.)
+        // Its backend goes: the others answer. (OVN 23.03 keeps what it learned until the client has been silent for
+        // the timeout, and balances each of its connections anew until then; newer ones learn another backend, which
+        // costs a packet again.)
         world.delete_pod(&who)?;
         world.ready("blue/sticky", 2)?;
+        assert_ne!(first_answer(&client, vip)?, who);
         for _ in 0..40 {
             assert_ne!(client.ask(Protocol::Tcp, vip)?.who, who);
         }

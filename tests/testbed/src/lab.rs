@@ -47,7 +47,7 @@ pub use workload::Workload;
 
 use crate::ovsdb::Standalone;
 use crate::process::{PATIENCE, Process, run};
-use crate::schemas::installed;
+use crate::release::Release;
 use crate::scratch;
 
 /// OVN central and its chassis. See the module's words.
@@ -64,21 +64,32 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Starts central and one chassis for each name, and waits until all of them are registered.
+    /// Starts central and one chassis for each name, and waits until all of them are registered. The release is the
+    /// one that [`Release::chosen`] tells.
     ///
     /// # Errors
     /// If not run as root, if a program is missing or does not come up; with its log.
     pub fn start(chassis: &[&str]) -> Result<Self> {
+        Self::start_on(&Release::chosen()?, chassis)
+    }
+
+    /// The same with the daemons and schemas of this release: ovn-northd, and on every chassis Open vSwitch and
+    /// ovn-controller. The Northbound's and the Southbound's servers and all tools are the installed ones.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_on(release: &Release, chassis: &[&str]) -> Result<Self> {
         ensure!(
             Uid::effective().is_root(),
             "the OVN lab makes network namespaces and needs root; `make test` and `make demo` see to it, \
              cargo does with CARGO_TARGET_<TRIPLE>_RUNNER=scripts/as-root"
         );
         let dir = scratch::directory("lab")?;
-        let nb = Standalone::start(&installed("ovn-nb")?)?;
-        let sb = Standalone::start(&installed("ovn-sb")?)?;
+        let nb = Standalone::start(&release.schema("ovn-nb")?)?;
+        let sb = Standalone::start(&release.schema("ovn-sb")?)?;
         let northd = Process::spawn(
-            Command::new("ovn-northd")
+            release
+                .command("ovn-northd")?
                 .args(["-vconsole:info", "-vsyslog:off", "-vfile:off"])
                 .arg(format!("--ovnnb-db={}", nb.unix()))
                 .arg(format!("--ovnsb-db={}", sb.unix()))
@@ -92,7 +103,9 @@ impl Lab {
                 .map(|(number, name)| {
                     let dir = dir.path().join(name);
                     let (underlay, sb) = (&underlay, &sb);
-                    scope.spawn(move || Chassis::start(name, number, &dir, underlay, &sb.unix()))
+                    scope.spawn(move || {
+                        Chassis::start(release, name, number, &dir, underlay, &sb.unix())
+                    })
                 })
                 .collect();
             starting
@@ -136,7 +149,19 @@ impl Lab {
     /// # Errors
     /// Those of [`Self::start`] and of `body`, with the warnings of all logs.
     pub fn run(chassis: &[&str], body: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
-        let lab = Self::start(chassis)?;
+        Self::run_on(&Release::chosen()?, chassis, body)
+    }
+
+    /// The same with the daemons of this release; see [`Self::start_on`].
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_on(
+        release: &Release,
+        chassis: &[&str],
+        body: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<()> {
+        let lab = Self::start_on(release, chassis)?;
         // A panic in `body` (a failed assertion) must not lose the logs either.
         let guard = KeepLogs(&lab);
         body(&lab)?;

@@ -19,5 +19,6 @@ pub mod lab;
 pub mod ovsdb;
 pub mod process;
 pub mod programs;
+pub mod release;
 pub mod schemas;
 pub mod scratch;

@@ -1,15 +1,13 @@
 //! Database schemas: the installed OVN's, and the newest in Debian.
 //!
-//! Schema files are not part of this repository. The installed package gives one; the newest is taken out of Debian's
-//! unstable package by apt, checked by Debian's own keyring, and cached under `${YUSUR_CACHE:-~/.cache/yusur}`.
+//! Schema files are not part of this repository: packages carry them (see [`Release`]).
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
-use crate::process::run;
+use crate::release::Release;
 
 /// A schema file and what its head says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,13 +59,7 @@ impl Schema {
 /// # Errors
 /// If the package that carries it is not installed.
 pub fn installed(name: &str) -> Result<Schema> {
-    let (directory, package) = if name == "vswitch" {
-        ("/usr/share/openvswitch", "openvswitch-switch")
-    } else {
-        ("/usr/share/ovn", "ovn-central")
-    };
-    Schema::open(Path::new(directory).join(format!("{name}.ovsschema")))
-        .with_context(|| format!("the schema {name} comes with the package {package}"))
+    Release::installed().schema(name)
 }
 
 /// The cache for what takes long to fetch or build: `$YUSUR_CACHE`, else `~/.cache/yusur`. Missing content is rebuilt.
@@ -82,13 +74,10 @@ pub fn cache_dir() -> Result<PathBuf> {
     Ok(PathBuf::from(home).join(".cache/yusur"))
 }
 
-/// The schema `ovn-nb` or `ovn-sb` of the newest OVN in Debian (suite sid), fetched on first use.
+/// The same of the newest OVN in Debian, fetched on first use.
 ///
 /// # Errors
-/// If nothing is cached and apt cannot fetch the package.
+/// If nothing is cached and apt cannot fetch it.
 pub fn newest(name: &str) -> Result<Schema> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/fetch-ovn-schemas");
-    let directory = run(Command::new(script).arg(cache_dir()?.join("ovn-schemas")))
-        .context("fetching the schemas of the newest OVN in Debian")?;
-    Schema::open(Path::new(directory.trim()).join(format!("{name}.ovsschema")))
+    Release::newest()?.schema(name)
 }

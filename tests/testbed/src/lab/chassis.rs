@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::namespace::Namespace;
 use super::socket;
 use crate::process::{Process, run};
-use crate::schemas::installed;
+use crate::release::Release;
 
 /// The bridge between the chassis' tunnel ports; its name need only be unique within its namespace.
 const BRIDGE: &str = "underlay";
@@ -42,6 +42,7 @@ pub struct Chassis {
 impl Chassis {
     /// Starts everything; `number` (1 to 250) makes its addresses.
     pub(super) fn start(
+        release: &Release,
         name: &str,
         number: u8,
         dir: &Path,
@@ -63,9 +64,9 @@ impl Chassis {
         run(Command::new("ovsdb-tool")
             .arg("create")
             .arg(&database)
-            .arg(installed("vswitch")?.path))?;
+            .arg(release.schema("vswitch")?.path))?;
         let remote = dir.join("db.sock");
-        let mut command = daemon(&namespace, dir, "ovsdb-server");
+        let mut command = daemon(release, &namespace, dir, "ovsdb-server")?;
         let ovsdb = Process::spawn(
             command
                 .arg(socket(dir, "ovsdb-server"))
@@ -103,7 +104,7 @@ impl Chassis {
                 "fail-mode=secure",
             ]))?;
         let vswitchd = Process::spawn(
-            daemon(&namespace, dir, "ovs-vswitchd")
+            daemon(release, &namespace, dir, "ovs-vswitchd")?
                 .arg(socket(dir, "ovs-vswitchd"))
                 .arg(&db),
             dir.join("ovs-vswitchd.log"),
@@ -116,7 +117,7 @@ impl Chassis {
         ))?;
         // It has no option for its control socket: that is ovn-controller.PID.ctl in its run directory.
         let controller = Process::spawn(
-            daemon(&namespace, dir, "ovn-controller").arg(&db),
+            daemon(release, &namespace, dir, "ovn-controller")?.arg(&db),
             dir.join("ovn-controller.log"),
         )?;
         Ok(Self {
@@ -239,13 +240,13 @@ fn text(process: &Process) -> String {
 }
 
 /// One of the daemons inside the chassis' namespace, all its files in `dir`, its log on its output.
-fn daemon(namespace: &Namespace, dir: &Path, program: &str) -> Command {
-    let mut command = namespace.command(program);
+fn daemon(release: &Release, namespace: &Namespace, dir: &Path, program: &str) -> Result<Command> {
+    let mut command = namespace.inside(&release.command(program)?);
     command
         .args(["-vconsole:info", "-vsyslog:off", "-vfile:off"])
         .env("OVS_RUNDIR", dir)
         .env("OVN_RUNDIR", dir);
-    command
+    Ok(command)
 }
 
 fn vsctl(db: &str, arguments: &[&str]) -> Result<String> {

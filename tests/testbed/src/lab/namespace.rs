@@ -64,11 +64,17 @@ impl Namespace {
 
     /// A command that will run inside.
     pub fn command(&self, program: &str) -> Command {
+        self.inside(&Command::new(program))
+    }
+
+    /// The same program with the same arguments, to run inside.
+    pub fn inside(&self, outside: &Command) -> Command {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net=/proc/{}/ns/net", self.pid()))
             .arg("--")
-            .arg(program);
+            .arg(outside.get_program())
+            .args(outside.get_args());
         command
     }
 

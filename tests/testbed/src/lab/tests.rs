@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::*;
 use crate::process::poll;
+use crate::release::Release;
 
 /// A router with a dual-stack switch on each side, a load balancer over both, and workloads `a` (left), `b` and `c`.
 fn topology(lab: &Lab) -> Result<()> {
@@ -44,7 +45,16 @@ fn topology(lab: &Lab) -> Result<()> {
 
 #[test]
 fn workloads_reach_each_other_and_virtual_addresses() -> Result<()> {
-    Lab::run(&["node1", "node2"], |lab| {
+    packets(&Release::installed())
+}
+
+#[test]
+fn they_do_so_on_the_newest_release() -> Result<()> {
+    packets(&Release::newest()?)
+}
+
+fn packets(release: &Release) -> Result<()> {
+    Lab::run_on(release, &["node1", "node2"], |lab| {
         topology(lab)?;
         let a = lab.attach("node1", "a")?;
         let b = lab.attach("node1", "b")?;
