@@ -17,8 +17,6 @@ pub(super) struct Stamp(u64, u64, i128, i128);
 pub(super) struct Found {
     /// Manifest files, in order of their paths.
     pub(super) files: Vec<PathBuf>,
-    /// The directories, the root first.
-    pub(super) directories: Vec<PathBuf>,
     /// Directories that could not be read, and why: what was in them is unknown.
     pub(super) unreadable: Vec<(PathBuf, String)>,
 }
@@ -33,10 +31,14 @@ pub(super) enum Unusable {
 }
 
 /// Everything below `start` that is not hidden. Links to files count as files; links to directories are not followed.
-pub(super) fn find(root: &Path, start: &Path) -> Found {
+///
+/// `before` is called with each directory before it is read: whoever watches it from then on sees every file that comes,
+/// here or by an event, and perhaps twice. Watched only afterwards, what comes in between would be seen by nobody.
+pub(super) fn find(root: &Path, start: &Path, mut before: impl FnMut(&Path)) -> Found {
     let mut found = Found::default();
     let mut waiting = vec![start.to_path_buf()];
     while let Some(directory) = waiting.pop() {
+        before(&directory);
         match fs::read_dir(&directory) {
             Ok(entries) => {
                 for entry in entries.flatten() {
@@ -50,7 +52,6 @@ pub(super) fn find(root: &Path, start: &Path) -> Found {
                         found.files.push(path);
                     }
                 }
-                found.directories.push(directory);
             }
             Err(error) => found.unreadable.push((directory, error.to_string())),
         }
@@ -138,5 +139,28 @@ impl Stamp {
             time(metadata.mtime(), metadata.mtime_nsec()),
             time(metadata.ctime(), metadata.ctime_nsec()),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_comes_between_watching_a_directory_and_reading_it() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("a/b")).unwrap();
+        fs::create_dir(root.path().join(".hidden")).unwrap();
+        let mut told = Vec::new();
+        let found = find(root.path(), root.path(), |directory| {
+            // From here on it is watched; this would be an event, or is found.
+            fs::write(directory.join("late.yaml"), "").unwrap();
+            told.push(directory.to_owned());
+        });
+        let wanted = ["", "a", "a/b"].map(|name| root.path().join(name));
+        assert_eq!(told, wanted);
+        let mut files = wanted.map(|directory| directory.join("late.yaml"));
+        files.sort();
+        assert_eq!(found.files, files);
     }
 }

@@ -244,9 +244,8 @@ impl Watcher {
     /// Looks through the whole directory for what no event told of.
     fn look(&mut self, news: &mut News) {
         let root = self.options.directory.clone();
-        let found = files::find(&root, &root);
+        let found = files::find(&root, &root, |directory| self.watch(directory));
         self.unreadable = found.unreadable.into_iter().collect();
-        self.watch(&found.directories);
         for path in &found.files {
             let known = self.stamps.get(path);
             if known.is_none() || (known.copied() != files::stamp(path) && !files::young(path)) {
@@ -277,10 +276,7 @@ impl Watcher {
         match std::fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
                 let root = self.options.directory.clone();
-                // First watched, then read: what arrives in between is seen twice, not never.
-                self.watch(&[path.to_path_buf()]);
-                let found = files::find(&root, path);
-                self.watch(&found.directories);
+                let found = files::find(&root, path, |directory| self.watch(directory));
                 self.unreadable
                     .retain(|directory, _| !directory.starts_with(path));
                 self.unreadable.extend(found.unreadable);
@@ -421,20 +417,18 @@ impl Watcher {
         news.reread.extend(outcome.reread);
     }
 
-    /// Watches directories not yet watched.
-    fn watch(&mut self, directories: &[PathBuf]) {
-        for directory in directories {
-            if self.watched.contains(directory) {
-                continue;
+    /// Watches a directory, if it is not watched yet.
+    fn watch(&mut self, directory: &Path) {
+        if self.watched.contains(directory) {
+            return;
+        }
+        match self.inotify.watch(directory, RecursiveMode::NonRecursive) {
+            Ok(()) => {
+                self.watched.insert(directory.to_path_buf());
             }
-            match self.inotify.watch(directory, RecursiveMode::NonRecursive) {
-                Ok(()) => {
-                    self.watched.insert(directory.clone());
-                }
-                Err(error) => {
-                    let directory = directory.display();
-                    warn!(%directory, %error, "cannot be watched; changes in it are found by looking");
-                }
+            Err(error) => {
+                let directory = directory.display();
+                warn!(%directory, %error, "cannot be watched; changes in it are found by looking");
             }
         }
     }
