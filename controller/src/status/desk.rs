@@ -59,37 +59,17 @@ impl Desk {
     /// Takes note of the status an object came with. What this process itself told the same object counts for more
     /// (the source may lag), unless `standby`: then another process writes.
     pub fn seed(&mut self, change: &Change, standby: bool) {
-        match change {
-            Change::Vpc(Object {
-                meta,
-                status: Some(status),
-                ..
-            }) => {
-                self.note(change, &meta.uid, &status.conditions, status, standby);
-            }
-            Change::Subnet(Object {
-                meta,
-                status: Some(status),
-                ..
-            }) => {
-                self.note(change, &meta.uid, &status.conditions, status, standby);
-            }
-            Change::VNic(Object {
-                meta,
-                status: Some(status),
-                ..
-            }) => {
-                self.note(change, &meta.uid, &status.conditions, status, standby);
-            }
-            Change::YusurService(Object {
-                meta,
-                status: Some(status),
-                ..
-            }) => {
-                self.note(change, &meta.uid, &status.conditions, status, standby);
-            }
-            _ => {}
+        macro_rules! note {
+            ($($kind:ident)*) => {
+                match change {
+                    $(Change::$kind(Object { meta, status: Some(status), .. }) => {
+                        self.note(change, &meta.uid, &status.conditions, status, standby);
+                    })*
+                    _ => {}
+                }
+            };
         }
+        note!(Vpc Subnet VNic EipGateway Eip YusurService);
     }
 
     fn note(

@@ -1,6 +1,6 @@
 //! Nothing vanishes by accident (a list that has lost most services is not believed), and nothing is written without need.
 
-use super::world::{Start, World, namespace, service};
+use super::world::{Start, World, manifests, namespace, service};
 use crate::common::{Controller, Rows, services, vpc};
 
 fn balancers(rows: &Rows) -> usize {
@@ -95,8 +95,12 @@ async fn deletions_that_are_seen_are_carried_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_with_nothing_changed_writes_the_epoch_alone() {
     let (world, controller) = twelve().await;
-    let auto = "apiVersion: yusur.io/v1alpha1\nkind: YusurService\nmetadata: {name: auto, namespace: shop}\nspec: {vpc: red, ports: [{port: 80}], backends: [{kind: VM, addresses: [10.0.2.11]}]}\n";
-    world.apply(auto);
+    for example in ["shop", "eip"] {
+        let directory = manifests().join("examples").join(example);
+        world.admin.apply_files(&directory).expect("an example");
+    }
+    // One whose address is allocated.
+    world.apply("apiVersion: yusur.io/v1alpha1\nkind: YusurService\nmetadata: {name: auto, namespace: shop}\nspec: {vpc: red, ports: [{port: 80}], backends: [{kind: VM, addresses: [10.0.2.11]}]}\n");
     for n in 0..12 {
         world.until_condition(
             &service("shop", &format!("s{n}")),
@@ -111,8 +115,18 @@ async fn a_restart_with_nothing_changed_writes_the_epoch_alone() {
     controller.stop();
     world.catch_up().await;
     let rows = world.rows();
-    let versions =
-        |world: &World| world.object("/apis/yusur.io/v1alpha1/yusurservices")["items"].clone();
+    // Resource versions and managed fields included.
+    let versions = |world: &World| {
+        [
+            "yusurservices",
+            "vpcs",
+            "subnets",
+            "vnics",
+            "eips",
+            "eipgateways",
+        ]
+        .map(|plural| world.object(&format!("/apis/yusur.io/v1alpha1/{plural}"))["items"].clone())
+    };
     let (writers, objects) = (world.writers(), versions(&world));
     assert!(writers.iter().all(|epoch| *epoch == first));
 
@@ -123,7 +137,6 @@ async fn a_restart_with_nothing_changed_writes_the_epoch_alone() {
     let since = world.writers().split_off(writers.len());
     assert_eq!(since, [second], "the claim and nothing else");
     assert_eq!(world.rows(), rows);
-    // Resource versions and managed fields included.
     assert_eq!(versions(&world), objects);
 }
 
