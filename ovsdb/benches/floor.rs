@@ -1,9 +1,10 @@
-//! How far the client is from the floor: the same bytes over a bare socket, to and from the same server, in the same run.
+//! How far the client is from the floor: the same bytes over a bare socket, to and from the same server, in the same
+//! run.
 //!
-//! `cargo bench -p ovsdb`. Three comparisons: 10,000 inserts in batches of 100, the first synchronisation of a Northbound
-//! with 100,000 load balancers (and what a row takes in memory), and the time from another's one-row update to its sight
-//! in the replica. Runs alternate, so that a busy machine slows both alike; times are the fastest of their kind, since what
-//! else a machine does only ever adds to them.
+//! `cargo bench -p ovsdb`. Three comparisons: 10,000 inserts in batches of 100, the first synchronisation of a
+//! Northbound with 100,000 load balancers (and what a row takes in memory), and the time from another's one-row update
+//! to its sight in the replica. Runs alternate, so that a busy machine slows both alike; times are the fastest of their
+//! kind, since what else a machine does only ever adds to them.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -179,10 +180,10 @@ async fn start(server: &Standalone, builder: Builder) -> anyhow::Result<Client> 
     Ok(client)
 }
 
-/// The same requests one after another, each once the reply to the one before is there, in four ways: the bare socket and
-/// the client, without a monitor and with one. A monitor makes the server send every row back before its reply, which costs
-/// it about as much again as the insert: that is the server's work, so each client is held against the socket that has
-/// written the same bytes, the request for the monitor included.
+/// The same requests one after another, each once the reply to the one before is there, in four ways: the bare socket
+/// and the client, without a monitor and with one. A monitor makes the server send every row back before its reply,
+/// which costs it about as much again as the insert: that is the server's work, so each client is held against the
+/// socket that has written the same bytes, the request for the monitor included.
 async fn inserts() -> anyhow::Result<()> {
     let schema = installed("ovn-nb")?;
     let batches: Vec<Vec<Operation>> = (0..BATCHES)

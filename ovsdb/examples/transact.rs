@@ -14,9 +14,9 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 /// Run transactions read as lines of JSON from standard input
 ///
-/// A line is an array of operations (RFC 7047, section 5.2), with or without the database's name before them. For each a
-/// line is printed: {"results":[…]}, or {"error":{"kind":…,"message":…}} where nothing was changed ("unknown": where nobody
-/// can say). Lines wait while no server can be reached; none is ever sent twice.
+/// A line is an array of operations (RFC 7047, section 5.2), with or without the database's name before them. For each
+/// a line is printed: {"results":[…]}, or {"error":{"kind":…,"message":…}} where nothing was changed ("unknown": where
+/// nobody can say). Lines wait while no server can be reached; none is ever sent twice.
 #[derive(Debug, Parser)]
 #[command(
     after_help = r#"Example: echo '[{"op":"select","table":"NB_Global","where":[]}]' | transact unix:/run/ovn/ovnnb_db.sock OVN_Northbound

@@ -1,8 +1,8 @@
 //! Prints what happens to a database, as lines of JSON, for as long as it is let.
 //!
 //! A row's change is `{"table":…,"uuid":…,"old":…,"new":…}`: `old` is null for a row that is new, `new` for one that is
-//! gone. A change of the connection is `{"connection":"synced","remote":…,…}`. The first lines are what the database holds
-//! already; after a lost connection come only the differences.
+//! gone. A change of the connection is `{"connection":"synced","remote":…,…}`. The first lines are what the database
+//! holds already; after a lost connection come only the differences.
 
 mod shared;
 

@@ -77,7 +77,8 @@ impl Builder {
         self
     }
 
-    /// Keeps the columns that `T` uses in the replica. A server whose schema has one of them with another type is refused.
+    /// Keeps the columns that `T` uses in the replica. A server whose schema has one of them with another type is
+    /// refused.
     #[must_use]
     pub fn table<T: Table>(self) -> Self {
         self.tables([TableSpec::of::<T>()])
@@ -120,9 +121,10 @@ impl Builder {
         self
     }
 
-    /// Keeps only those rows of a table in the replica that meet one of these clauses (no row, without any). Its columns
-    /// need not be in the replica. A row that comes to meet a clause, or no longer does, is inserted or deleted as far as
-    /// the replica and the streams of changes tell; what a transaction writes outside of it is written all the same.
+    /// Keeps only those rows of a table in the replica that meet one of these clauses (no row, without any). Its
+    /// columns need not be in the replica. A row that comes to meet a clause, or no longer does, is inserted or deleted
+    /// as far as the replica and the streams of changes tell; what a transaction writes outside of it is written all
+    /// the same.
     ///
     /// Given again for a table, the later counts. [`Client::set_condition`] changes it later on.
     ///
@@ -176,8 +178,8 @@ impl Builder {
         self
     }
 
-    /// How long the answer to a request may take; sixty seconds unless set. A [`Transaction`](crate::Transaction) can
-    /// have a limit of its own.
+    /// How long the answer to a request may take before it is canceled; sixty seconds unless set. A
+    /// [`Transaction`](crate::Transaction) can have a [limit of its own](crate::Transaction::deadline).
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.settings.deadline = deadline;

@@ -1,8 +1,8 @@
 //! Streams of changes to the replica.
 //!
 //! A stream holds back whatever its reader has not taken yet. It cannot grow without bound, and never makes the
-//! connection wait: once it holds more than [`LIMIT`] row changes, they are merged into one batch that has each row once,
-//! from its oldest to its newest content, so what is kept is bounded by the database itself.
+//! connection wait: once it holds more than [`LIMIT`] row changes, they are merged into one batch that has each row
+//! once, from its oldest to its newest content, so what is kept is bounded by the database itself.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,8 +37,8 @@ pub(crate) struct Feed {
 struct Queue {
     events: VecDeque<Event>,
     changes: usize,
-    /// How many changes the merged batch at the head held after the last merge: the next merge waits until as many again
-    /// have come, so that merging costs a constant share.
+    /// How many changes the merged batch at the head held after the last merge: the next merge waits until as many
+    /// again have come, so that merging costs a constant share.
     merged: usize,
     closed: bool,
 }

@@ -38,8 +38,8 @@ impl Drop for Inner {
     }
 }
 
-/// The replica at one moment. Changes wait while it is held: take what is needed and let go; it cannot be held across an
-/// `await`.
+/// The replica at one moment. Changes wait while it is held: take what is needed and let go; it cannot be held across
+/// an `await`.
 pub type Snapshot<'a> = MappedRwLockReadGuard<'a, Database>;
 
 impl Client {
@@ -85,7 +85,8 @@ impl Client {
         self.core().state()
     }
 
-    /// Waits until the replica follows a server. Returns at once where it does already; `false` if the client is closed.
+    /// Waits until the replica follows a server. Returns at once where it does already; `false` if the client is
+    /// closed.
     pub async fn synced(&self) -> bool {
         let mut state = self.state();
         match state
@@ -103,14 +104,14 @@ impl Client {
         self.core().session().map(|session| session.schema)
     }
 
-    /// Runs a transaction and returns one result for each of its operations. What it changed of the monitored columns is
-    /// in the replica by then.
+    /// Runs a transaction and returns one result for each of its operations. What it changed of the monitored columns
+    /// is in the replica by then.
     ///
     /// Columns that the server's schema lacks are left out of what is sent, operations on tables that it lacks are left
     /// out whole ([`OpResult::LeftOut`]); both are reported once. What remains is held against the schema first.
     ///
-    /// Without a synchronised session it fails at once: what was computed from a replica that is out of date should not be
-    /// kept for later.
+    /// Without a synchronised session it fails at once: what was computed from a replica that is out of date should not
+    /// be kept for later.
     ///
     /// # Errors
     /// [`TransactError`], sorted by what to do about it.
@@ -157,9 +158,9 @@ impl Client {
         outcome
     }
 
-    /// Runs a change that is too large for one transaction as several, one after another: groups of operations, in order,
-    /// as many to a transaction as fit into `most` operations. A group is never split; `conditions` (its fences, locks and
-    /// deadline) hold for each transaction. Stops at the first that fails.
+    /// Runs a change that is too large for one transaction as several, one after another: groups of operations, in
+    /// order, as many to a transaction as fit into `most` operations. A group is never split; `conditions` (its fences,
+    /// locks and deadline) hold for each transaction. Stops at the first that fails.
     ///
     /// Others see the change half done in between. References must not lead to groups further on, unless weakly.
     ///
@@ -214,7 +215,8 @@ impl Client {
         })
     }
 
-    /// Claims a fence: gives its key the fence's value, if it still has the value `previous` (`None`: if it is not there).
+    /// Claims a fence: gives its key the fence's value, if it still has the value `previous` (`None`: if it is not
+    /// there).
     ///
     /// # Errors
     /// [`TransactError::Fenced`] where another was faster, or the table has no row to hold the key.
@@ -241,8 +243,8 @@ impl Client {
     }
 
     /// Changes which rows of a table the replica holds: those that meet one of these clauses; all of them with `None`
-    /// ([`Builder::condition`](crate::Builder::condition)). Returns once the replica holds just those. It stays asked for,
-    /// in every session to come, also where this future is dropped.
+    /// ([`Builder::condition`](crate::Builder::condition)). Returns once the replica holds just those. It stays asked
+    /// for, in every session to come, also where this future is dropped.
     ///
     /// # Errors
     /// [`RequestError::Condition`] where the present server's schema contradicts it, and nothing has changed then;
@@ -268,8 +270,8 @@ impl Client {
         }
     }
 
-    /// Makes any other request: `list_dbs`, `get_server_id`, `convert` and what a server may learn. `params` is the JSON of
-    /// an array. Monitors are the client's own business.
+    /// Makes any other request: `list_dbs`, `get_server_id`, `convert` and what a server may learn. `params` is the
+    /// JSON of an array. Monitors are the client's own business.
     ///
     /// # Errors
     /// [`RequestError`].

@@ -121,8 +121,8 @@ impl Core {
     }
 
     /// Changes the replica and tells every stream, as one step. `resume` is the place in the server's history that the
-    /// replica comes to by it. A change that fails leaves no such place: only a whole dump mends a replica that has parted
-    /// from the server.
+    /// replica comes to by it. A change that fails leaves no such place: only a whole dump mends a replica that has
+    /// parted from the server.
     pub(crate) fn change<E>(
         &self,
         generation: u64,

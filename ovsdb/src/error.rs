@@ -23,8 +23,8 @@ pub enum TransactError {
     /// The transaction ended itself by `abort`, as asked.
     #[error("aborted")]
     Aborted,
-    /// It was sent, and no answer came: it may have taken effect, now or later, or not. Resynchronise (wait until the
-    /// client is synced again) and recompute; never send it again as it is.
+    /// It was sent, and no answer came that settles it: it may have taken effect, now or later, or not. Resynchronise
+    /// (wait until the client is synced again) and recompute; never send it again as it is.
     #[error("outcome unknown: {0}")]
     OutcomeUnknown(String),
 }
@@ -70,11 +70,12 @@ pub enum RetryReason {
     /// A `wait` of the caller did not hold; the number is its place among the operations.
     #[error("operation {0}: the wait did not hold")]
     WaitFailed(usize),
-    /// Its deadline passed while it waited for a server that did not read. The transaction was not sent, and will not be.
+    /// Its deadline passed while it waited for a server that did not read. The transaction was not sent, and will not
+    /// be.
     #[error("not sent within {0:?}: the server does not take what was sent before it")]
     NotSent(Duration),
-    /// Its deadline passed, and the server took it back when asked to: it has not taken effect. Only a standalone server can
-    /// say so.
+    /// Its deadline passed, and the server took it back when asked to: it has not taken effect. Only a standalone
+    /// server can say so.
     #[error("no answer within {0:?}, so it was canceled")]
     Canceled(Duration),
     /// The server had to give up.

@@ -1,9 +1,9 @@
 //! A fence: a value in the database that says who may write, checked at the head of every transaction.
 //!
-//! A writer that was elected puts its epoch under a key of a map column, once, by [`Fence::claim`]. Every transaction it
-//! sends then carries a `wait` with timeout 0 on that key: when another has claimed since, the wait fails, nothing of the
-//! transaction takes effect, and the error is [`TransactError::Fenced`](crate::TransactError::Fenced). Unlike a lock,
-//! it needs no session: what was sent before a connection broke is refused as well.
+//! A writer that was elected puts its epoch under a key of a map column, once, by [`Fence::claim`]. Every transaction
+//! it sends then carries a `wait` with timeout 0 on that key: when another has claimed since, the wait fails, nothing
+//! of the transaction takes effect, and the error is [`TransactError::Fenced`](crate::TransactError::Fenced). Unlike a
+//! lock, it needs no session: what was sent before a connection broke is refused as well.
 
 use std::fmt;
 
@@ -19,8 +19,8 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// In some row of `table`, the map `column` (of strings to strings) must have `key` with `value`. The table should have
-    /// one row, as `NB_Global` has.
+    /// In some row of `table`, the map `column` (of strings to strings) must have `key` with `value`. The table should
+    /// have one row, as `NB_Global` has.
     pub fn new(
         table: impl Into<Name>,
         column: impl Into<Name>,
@@ -73,8 +73,8 @@ impl Fence {
                 Some(self.with_value(value).operation()),
                 Mutation::set_keys(self.column.clone(), pair).into(),
             ),
-            // No condition says "has no such key"; but an insert leaves a key that is there alone, and the check behind it
-            // then finds the other's value.
+            // No condition says "has no such key"; but an insert leaves a key that is there alone, and the check behind
+            // it then finds the other's value.
             None => (
                 None,
                 vec![Mutation::insert(self.column.clone(), Datum::map(pair))],

@@ -11,8 +11,8 @@ use crate::lock::Lock;
 use crate::rpc::digest::{Expectation, digest_for_fuzzing};
 use crate::session::handler::{Link, Monitor, SessionHandler};
 
-/// A client that has just asked for a dump, without a socket: what a peer sends goes through framer, envelope, handler and
-/// replica as it does in life.
+/// A client that has just asked for a dump, without a socket: what a peer sends goes through framer, envelope, handler
+/// and replica as it does in life.
 #[derive(Debug)]
 pub struct Peer {
     core: Arc<Core>,
@@ -23,8 +23,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Monitors this layout under the id `"m"`, `_Server` as another such database; waits for the replies to
-    /// the requests 1 (`monitor_cond_since`), 2 (`monitor_cond`), 3 (`monitor`) and 4 (`transact`); wants the lock `"l"`.
+    /// Monitors this layout under the id `"m"`, `_Server` as another such database; waits for the replies to the
+    /// requests 1 (`monitor_cond_since`), 2 (`monitor_cond`), 3 (`monitor`) and 4 (`transact`); wants the lock `"l"`.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
         let core = Core::new(Client::builder(Name::new_static("db")).into_settings());

@@ -1,7 +1,7 @@
-//! A client of OVSDB (RFC 7047, ovsdb-server(7)): sessions that survive what servers do, an in-memory replica, transactions,
-//! locks and fences. It knows neither OVN nor Kubernetes.
+//! A client of OVSDB (RFC 7047, ovsdb-server(7)): sessions that survive what servers do, an in-memory replica,
+//! transactions, locks and fences. It knows neither OVN nor Kubernetes.
 //!
-//! ```no_run
+//! ```
 //! use std::collections::BTreeMap;
 //!
 //! use ovsdb::model::{Index, Mutation, Operation, Table, Uuid};
@@ -14,9 +14,14 @@
 //!     vips: BTreeMap<String, String>,
 //! }
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let remotes = "unix:/run/ovn/ovnnb_db.sock";
+//! # // Run as a test: a server of our own.
+//! # let server = yusur_testbed::ovsdb::Standalone::start(&yusur_testbed::schemas::installed("ovn-nb")?)?;
+//! # let remotes = &server.unix();
 //! let client = Client::builder("OVN_Northbound")
-//!     .remotes(Remote::parse_list("unix:/run/ovn/ovnnb_db.sock")?)
+//!     .remotes(Remote::parse_list(remotes)?)
 //!     .table::<LoadBalancer>()
 //!     .index("Load_Balancer", Index::column("name"))
 //!     .start()?;
@@ -33,6 +38,8 @@
 //! for (uuid, row) in client.read().find("Load_Balancer", "name", &"web".into()) {
 //!     println!("{uuid} {row:?}");
 //! }
+//! # assert_eq!(client.read().len("Load_Balancer"), 1);
+//! # client.close().await;
 //! while let Some(batch) = changes.next_batch().await {
 //!     for change in &batch.changes {
 //!         println!("{} {}: {:?} -> {:?}", change.table, change.uuid, change.old, change.new);
@@ -43,12 +50,17 @@
 //! ```
 //!
 //! # What to rely on
-//! - A transaction's own changes are in the replica before its result is handed over, and a reader never sees half a batch.
-//! - Without a synchronised session [`Client::transact`] fails at once; the replica stays readable, as old as it then is.
-//! - [`TransactError::OutcomeUnknown`] is the only error after which a transaction may have taken effect. Even then do not
-//!   send it again: wait for [`Client::synced`], look, and compute anew. A cluster may apply a transaction twice (ovsdb(7)),
-//!   so what is not idempotent needs a `wait` beside it.
-//! - A stream of changes never holds more than the database does, however slow its reader is, and never slows the session.
+//! - A transaction's own changes are in the replica before its result is handed over, and a reader never sees half a
+//!   batch.
+//! - Without a synchronised session [`Client::transact`] fails at once; the replica stays readable, as old as it then
+//!   is.
+//! - [`TransactError::OutcomeUnknown`] is the only error after which a transaction may have taken effect. Even then do
+//!   not send it again: wait for [`Client::synced`], look, and compute anew. A cluster may apply a transaction twice
+//!   (ovsdb(7)), so what is not idempotent needs a `wait` beside it.
+//! - A replica may hold some tables only, some columns only ([`Builder::table`]), or some rows only
+//!   ([`Builder::condition`]).
+//! - A stream of changes never holds more than the database does, however slow its reader is, and never slows the
+//!   session.
 
 pub use ovsdb_model as model;
 

@@ -233,8 +233,8 @@ impl Lock {
         self.state.wait_for(|state| *state == wanted).await.is_ok()
     }
 
-    /// Waits until the state is another than the one last seen by this or another of the methods that wait, and returns it.
-    /// `None`: the client is closed.
+    /// Waits until the state is another than the one last seen by this or another of the methods that wait, and returns
+    /// it. `None`: the client is closed.
     pub async fn changed(&mut self) -> Option<LockState> {
         self.state.changed().await.ok()?;
         Some(*self.state.borrow_and_update())

@@ -88,8 +88,8 @@ pub struct State {
     pub remote: Option<Remote>,
     /// When `phase` was entered.
     pub since: Option<Instant>,
-    /// Whether the server leads its cluster; a standalone server does. Unknown before `_Server` was read, and for servers
-    /// without it.
+    /// Whether the server leads its cluster; a standalone server does. Unknown before `_Server` was read, and for
+    /// servers without it.
     pub leader: Option<bool>,
     /// The cluster's id; none for a standalone database.
     pub cluster_id: Option<Uuid>,

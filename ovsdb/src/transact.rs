@@ -43,7 +43,10 @@ impl Transaction {
         self
     }
 
-    /// How long an answer may take, instead of the client's own limit. When it passes, the outcome is unknown.
+    /// How long an answer may take, instead of the client's own limit. When it passes, the server is asked to cancel
+    /// the transaction (RFC 7047 §4.1.4) and given one more second to say so. What has happened is known only where it
+    /// was not sent yet ([`RetryReason::NotSent`](crate::RetryReason::NotSent)) or a standalone server says that it has
+    /// canceled it ([`RetryReason::Canceled`](crate::RetryReason::Canceled)).
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
@@ -110,7 +113,8 @@ pub struct SplitError {
     pub done: Vec<Vec<OpResult>>,
     /// How many groups there were.
     pub groups: usize,
-    /// The groups, by position, of the transaction that failed; none of them was committed, unless the outcome is unknown.
+    /// The groups, by position, of the transaction that failed; none of them was committed, unless the outcome is
+    /// unknown.
     pub failed: Range<usize>,
     /// Why it failed. An operation's place in it counts within its group.
     pub error: TransactError,

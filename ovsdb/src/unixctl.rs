@@ -169,8 +169,8 @@ impl Unixctl {
     }
 }
 
-/// Reads the answer to command `id` from a message: its text or the daemon's refusal; `None` where the message answers an
-/// earlier command.
+/// Reads the answer to command `id` from a message: its text or the daemon's refusal; `None` where the message answers
+/// an earlier command.
 ///
 /// # Errors
 /// [`UnixctlError::Answer`] where it is no answer at all.

@@ -118,7 +118,8 @@ async fn watch_and_transact_across_a_restart() -> anyhow::Result<()> {
         .until(|line| line["connection"] == "disconnected")
         .await?;
     assert!(lost["error"].is_string());
-    // Waits for the server, unless this tool has not noticed yet what the other has: then nobody can say what came of it.
+    // Waits for the server, unless this tool has not noticed yet what the other has: then nobody can say what came of
+    // it.
     let delete =
         json!([{"op": "delete", "table": "Load_Balancer", "where": [["name", "==", "a"]]}]);
     transact.say(&delete).await?;

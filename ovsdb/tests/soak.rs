@@ -1,5 +1,6 @@
 //! The long run: a stream of transactions while leaders are killed, and while connections are cut at any byte. Every
-//! transaction that was answered took effect exactly once, every other at most once, and the replica equals a fresh dump.
+//! transaction that was answered took effect exactly once, every other at most once, and the replica equals a fresh
+//! dump.
 //!
 //! `OVSDB_SOAK_KILLS` and `OVSDB_SOAK_CUTS` set how often (`make soak`: 100 and 1000), `OVSDB_SOAK_SEED` repeats a run.
 

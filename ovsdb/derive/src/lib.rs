@@ -7,8 +7,8 @@ mod table;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
-/// Implements `ovsdb_model::Table` for a struct with named fields, each a column, and adds a constant (`COL_VIPS`) for each
-/// column's name.
+/// Implements `ovsdb_model::Table` for a struct with named fields, each a column, and adds a constant (`COL_VIPS`) for
+/// each column's name.
 ///
 /// On the struct: `#[ovsdb(table = "Load_Balancer")]` names the table (without it the struct's own name does);
 /// `#[ovsdb(crate = "ovsdb::model")]` says where the model crate is found, if not at `::ovsdb_model`.

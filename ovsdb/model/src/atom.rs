@@ -69,9 +69,9 @@ impl fmt::Display for AtomType {
 
 /// A finite double with a total order; `-0.0` is `0.0`, as the server sees it.
 ///
-/// ovsdb-server prints reals with 15 significant digits, in what it sends and in its file, while some doubles need 17: a
-/// real that is read can differ in its last digits from what was written. Compare reals with a tolerance, or use integers
-/// or strings where that matters.
+/// ovsdb-server prints reals with 15 significant digits, in what it sends and in its file, while some doubles need 17:
+/// a real that is read can differ in its last digits from what was written. Compare reals with a tolerance, or use
+/// integers or strings where that matters.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Real(f64);
 

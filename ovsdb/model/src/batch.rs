@@ -47,8 +47,8 @@ impl Batch {
             .filter(move |change| change.table == table)
     }
 
-    /// One batch that tells of all these changes, which happened one after another: a row changed twice appears once, one
-    /// changed and changed back not at all.
+    /// One batch that tells of all these changes, which happened one after another: a row changed twice appears once,
+    /// one changed and changed back not at all.
     pub fn join(changes: impl IntoIterator<Item = RowChange>) -> Self {
         let changes = changes.into_iter();
         let mut joined: Vec<RowChange> = Vec::with_capacity(changes.size_hint().0);

@@ -5,8 +5,8 @@
 //! - An [`Atom`] is one value, a [`Datum`] what a column holds, in one canonical form; a [`Row`] has columns by name.
 //! - A [`Schema`] says what a server takes. [`Schema::bind`] holds descriptions of tables against it and gives the
 //!   [`Layout`] to monitor; [`Schema::prepare`] holds operations against it before they are sent.
-//! - A [`Layout`] decodes what a server sends into an [`Update`], and a [`Database`] applies it and tells what changed as a
-//!   [`Batch`]; after a lost connection [`Database::reconcile`] applies a dump and tells the difference.
+//! - A [`Layout`] decodes what a server sends into an [`Update`], and a [`Database`] applies it and tells what changed
+//!   as a [`Batch`]; after a lost connection [`Database::reconcile`] applies a dump and tells the difference.
 //! - [`Table`] maps rows to Rust types, an [`Operation`] is a part of a transaction, an [`Outcome`] what came of one.
 //!
 //! ```

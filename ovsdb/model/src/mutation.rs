@@ -25,7 +25,8 @@ pub enum Mutator {
     /// Subtracts from each number.
     Subtract,
     /// Multiplies each number. Never by zero: ovsdb-server (3.1 at least) checks for overflow by a division and dies of
-    /// it where the column is a negative integer. To set a column to zero use [`Operation::Update`](crate::Operation::Update).
+    /// it where the column is a negative integer. To set a column to zero use
+    /// [`Operation::Update`](crate::Operation::Update).
     Multiply,
     /// Divides each number.
     Divide,

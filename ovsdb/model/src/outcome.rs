@@ -188,8 +188,8 @@ impl fmt::Display for TransactionError {
 }
 
 impl Outcome {
-    /// Reads the result of a `transact` request. `operations` are those that were sent; the columns of selected rows are
-    /// read with the schema's types.
+    /// Reads the result of a `transact` request. `operations` are those that were sent; the columns of selected rows
+    /// are read with the schema's types.
     ///
     /// # Errors
     /// When it is not JSON, or not the results of that many operations.
@@ -216,8 +216,8 @@ impl Outcome {
         self
     }
 
-    /// The results, if the transaction was carried out. `operations` are those that were sent: they serve to name the one
-    /// that failed.
+    /// The results, if the transaction was carried out. `operations` are those that were sent: they serve to name the
+    /// one that failed.
     ///
     /// # Errors
     /// The error that undid the transaction; its position counts operations that were left out.

@@ -1,8 +1,8 @@
 //! Updates: what a server tells a monitor, read from the JSON stream straight into rows.
 //!
-//! `update` (RFC 7047 §4.1.6) names old and new columns; `update2` and `update3` (ovsdb-server(7)) name new rows without
-//! default values, and differences. There is no tree of JSON values in between: a first synchronisation of a hundred
-//! thousand rows costs about what its bytes cost.
+//! `update` (RFC 7047 §4.1.6) names old and new columns; `update2` and `update3` (ovsdb-server(7)) name new rows
+//! without default values, and differences. There is no tree of JSON values in between: a first synchronisation of a
+//! hundred thousand rows costs about what its bytes cost.
 
 mod message;
 mod rows;

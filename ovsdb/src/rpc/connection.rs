@@ -18,8 +18,8 @@ use crate::remote::Remote;
 use crate::stream::{self, ConnectError};
 use crate::tls::TlsOptions;
 
-/// How long a server may take to say whether it has canceled a request. One that answers at all answers at once; one that
-/// has not been told `set_db_change_aware`, or does not know it, cancels without a word.
+/// How long a server may take to say whether it has canceled a request. One that answers at all answers at once; one
+/// that has not been told `set_db_change_aware`, or does not know it, cancels without a word.
 const CANCEL_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why a request has no result.
@@ -53,7 +53,8 @@ pub(crate) enum CallError {
 pub(crate) struct Connection {
     /// Keeps jsonrpsee's tasks alive.
     _client: Client<RpcService>,
-    /// The same client without its own limit of time, for which every request would wake a thread; ours are per request.
+    /// The same client without its own limit of time, for which every request would wake a thread; ours are per
+    /// request.
     service: RpcService,
     shared: Arc<Shared>,
 }

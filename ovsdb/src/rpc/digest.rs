@@ -93,7 +93,8 @@ pub(crate) struct Expectation(std::sync::Arc<Shared>);
 
 #[cfg(fuzzing)]
 impl Default for Expectation {
-    /// The requests 1 (`monitor_cond_since`), 2 (`monitor_cond`), 3 (`monitor`), for the monitor `m`, and 4 await replies.
+    /// The requests 1 (`monitor_cond_since`), 2 (`monitor_cond`), 3 (`monitor`), for the monitor `m`, and 4 await
+    /// replies.
     fn default() -> Self {
         use crate::state::MonitorMethod;
         let shared = Shared::new(tokio::sync::mpsc::channel(1).0);

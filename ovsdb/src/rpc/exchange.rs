@@ -1,6 +1,6 @@
-//! Requests under way. jsonrpsee parses and copies the parameters of a request and the result of its reply several times
-//! each, which for large transactions is most of a client's work. So it carries a request without its parameters and a
-//! reply without its result; the texts themselves wait here, and pass where the socket is.
+//! Requests under way. jsonrpsee parses and copies the parameters of a request and the result of its reply several
+//! times each, which for large transactions is most of a client's work. So it carries a request without its parameters
+//! and a reply without its result; the texts themselves wait here, and pass where the socket is.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! The transport under jsonrpsee's client: two ends for jsonrpsee, and a task that writes. It rewrites the dialect, puts
-//! in the texts that pass by jsonrpsee, and answers and sends probes.
+//! The transport under jsonrpsee's client: two ends for jsonrpsee, and a task that writes. It rewrites the dialect,
+//! puts in the texts that pass by jsonrpsee, and answers and sends probes.
 
 use std::io;
 use std::sync::Arc;

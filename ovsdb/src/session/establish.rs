@@ -172,7 +172,8 @@ impl Keeper {
         Err(refusal.unwrap_or(SessionError::Stopped))
     }
 
-    /// Has the server send what the conditions now asked for mean, where they have changed since the monitor was set up.
+    /// Has the server send what the conditions now asked for mean, where they have changed since the monitor was set
+    /// up.
     pub(super) async fn change_conditions(
         &self,
         connection: &Connection,

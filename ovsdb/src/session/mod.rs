@@ -299,7 +299,8 @@ impl Keeper {
             && self.core.settings.cluster_id.is_none()
             && since.elapsed() >= SUCCESSION
         {
-            tracing::warn!(database = %self.core.settings.database, %successor, "another cluster has taken the place of the old one");
+            let database = &self.core.settings.database;
+            tracing::warn!(%database, %successor, "another cluster has taken the place of the old one");
             self.cluster_id = Some(successor);
             self.index = None;
             self.out_of_sight = None;

@@ -21,8 +21,8 @@ pub(crate) struct Tally {
     pub(crate) sent: AtomicU64,
     pub(crate) answered: AtomicU64,
     pub(crate) unknown: AtomicU64,
-    /// Refused although nothing spoke against them when they were made: the cluster took them twice, or an earlier one of
-    /// unknown outcome has come through since.
+    /// Refused although nothing spoke against them when they were made: the cluster took them twice, or an earlier one
+    /// of unknown outcome has come through since.
     pub(crate) overtaken: AtomicU64,
     pub(crate) not_sent: AtomicU64,
 }
