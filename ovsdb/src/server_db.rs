@@ -149,9 +149,17 @@ mod tests {
         ));
         let cut_off = ServerRow {
             connected: false,
-            ..member
+            ..member.clone()
         };
         assert_eq!(cut_off.judge(&any), Err(Unfit::NotConnected));
+        let relay = |connected| ServerRow {
+            model: Model::Relay,
+            connected,
+            ..member.clone()
+        };
+        assert_eq!(relay(true).judge(&any), Ok(()));
+        assert_eq!(relay(true).judge(&leader), Err(Unfit::NotLeader));
+        assert_eq!(relay(false).judge(&any), Err(Unfit::NotConnected));
         assert_eq!(
             ServerRow::default().judge(&leader),
             Ok(()),

@@ -3,13 +3,13 @@
 mod common;
 
 use common::*;
-use ovsdb::model::{Clause, Datum, Mutation, OpResult, Operation, Table as _, Uuid};
+use ovsdb::model::{Clause, Datum, Mutation, OpResult, Operation, Row, Table as _, Uuid};
 use ovsdb::{
-    BrokenReason, Event, MonitorMethod, Phase, RequestError, RetryReason, TransactError,
-    Transaction,
+    BrokenReason, Client, Event, MonitorMethod, Phase, Remote, RequestError, RetryReason,
+    TransactError, Transaction,
 };
 use yusur_testbed::ovsdb::{Cluster, Standalone};
-use yusur_testbed::schemas::{installed, newest};
+use yusur_testbed::schemas::{Schema, installed, newest};
 
 fn id(number: u128) -> Uuid {
     Uuid::from_u128(0x5000_0000_0000_4000_8000_0000_0000_0000 + number)
@@ -34,7 +34,14 @@ async fn own_changes_are_in_the_replica_before_the_result() -> anyhow::Result<()
 
 #[tokio::test]
 async fn every_operation_and_its_result() -> anyhow::Result<()> {
-    let server = Standalone::start(&installed("ovn-nb")?)?;
+    for schema in [installed("ovn-nb")?, newest("ovn-nb")?] {
+        every_operation(&schema).await?;
+    }
+    Ok(())
+}
+
+async fn every_operation(schema: &Schema) -> anyhow::Result<()> {
+    let server = Standalone::start(schema)?;
     let client = started(northbound(&server.unix())).await;
     soon(client.transact(vec![
         insert(id(1), "a"),
@@ -71,7 +78,7 @@ async fn every_operation_and_its_result() -> anyhow::Result<()> {
     assert_eq!(results[0], OpResult::Count(1));
     assert_eq!(results[1], OpResult::Count(0));
     let OpResult::Rows(rows) = &results[3] else {
-        panic!("{:?}", results[3])
+        anyhow::bail!("no rows: {:?}", results[3])
     };
     assert_eq!(rows.len(), 1);
     assert_eq!(
@@ -85,6 +92,31 @@ async fn every_operation_and_its_result() -> anyhow::Result<()> {
         &server.dump()?,
         &["Load_Balancer", "Logical_Switch", "NB_Global"],
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_whole_of_both_databases_of_both_versions() -> anyhow::Result<()> {
+    for (name, table, columns) in [
+        ("ovn-nb", "Logical_Switch", ["name", "other_config"]),
+        ("ovn-sb", "SB_Global", ["nb_cfg", "options"]),
+    ] {
+        for schema in [installed(name)?, newest(name)?] {
+            let server = Standalone::start(&schema)?;
+            let remotes = Remote::parse_list(&server.unix())?;
+            let client = Client::builder(schema.name.as_str()).remotes(remotes);
+            let client = started(client.everything()).await;
+            let known = client.schema().unwrap();
+            assert_eq!(known.version, schema.version);
+            soon(client.transact(vec![Operation::insert(table, id(1), Row::new())])).await?;
+            let row = client.read().row(table, id(1)).cloned().unwrap();
+            assert_eq!(row.len(), known.table(table).unwrap().columns.len());
+            for column in columns {
+                assert!(row.get(column).is_some(), "{column}");
+            }
+            assert_equals_dump(&client, &server.dump()?, &[table]);
+        }
+    }
     Ok(())
 }
 
