@@ -7,9 +7,11 @@
 mod affinity;
 mod balance;
 mod changes;
+mod crossing;
 mod dns;
 mod eip;
 mod isolation;
 mod kinds;
+mod play;
 mod refusal;
 mod world;

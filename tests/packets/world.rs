@@ -25,7 +25,7 @@ pub(crate) const UDP: u16 = 5353;
 /// The VPCs `blue` and `red`, each for the namespace of its name, and alike in everything else.
 const NETWORKS: [&str; 2] = ["blue", "red"];
 
-fn network(vpc: &str) -> String {
+fn network(vpc: &str, namespaces: &str) -> String {
     format!(
         "\
 apiVersion: v1
@@ -37,7 +37,7 @@ kind: Vpc
 metadata: {{name: {vpc}}}
 spec:
   serviceCIDRs: [10.96.0.0/16, \"fd00:96::/112\"]
-  allowedNamespaces: {{names: [{vpc}]}}
+  allowedNamespaces: {{names: [{namespaces}]}}
 ---
 apiVersion: yusur.io/v1alpha1
 kind: Subnet
@@ -85,7 +85,7 @@ impl World<'_> {
         Lab::run(chassis, |lab| {
             let controller = Controller::start(&program, lab.nb(), lab.sb())?;
             for vpc in NETWORKS {
-                controller.save(&format!("network-{vpc}.yaml"), &network(vpc))?;
+                controller.save(&format!("network-{vpc}.yaml"), &network(vpc, vpc))?;
             }
             let mut world = World {
                 lab,
@@ -99,6 +99,12 @@ impl World<'_> {
             }
             outcome
         })
+    }
+
+    /// Lets services of these namespaces (`blue, red`) use a VPC.
+    pub(crate) fn allow(&self, vpc: &str, namespaces: &str) -> Result<()> {
+        let file = format!("network-{vpc}.yaml");
+        self.controller.save(&file, &network(vpc, namespaces))
     }
 
     /// Saves an object of ours and waits until its rows are there and every node forwards by them; returns its status.
@@ -123,7 +129,7 @@ impl World<'_> {
     /// Makes a Pod with these labels (`{app: web}`), on a node, in the VPC that has its namespace's name.
     pub(crate) fn pod(&self, name: &str, node: &str, labels: &str) -> Result<Guest> {
         self.pod_with(name, node, labels, "")?;
-        self.guest("pod", name, node)
+        self.plugged("pod", name, node)
     }
 
     /// Writes a Pod's manifest; `more` are further lines of metadata (indented by two) and status.
@@ -174,10 +180,11 @@ spec:
 "
             ),
         )?;
-        self.guest("vnic", name, node)
+        self.plugged("vnic", name, node)
     }
 
-    fn guest(&self, unit: &str, name: &str, node: &str) -> Result<Guest> {
+    /// Plugs a unit that has been written, and serves.
+    pub(crate) fn plugged(&self, unit: &str, name: &str, node: &str) -> Result<Guest> {
         let workload = self
             .controller
             .attach(self.lab, node, &format!("{unit}/{name}"))?;

@@ -42,6 +42,8 @@ pub struct LogicalRouter {
     pub nat: BTreeSet<Uuid>,
     /// The groups whose load balancers its traffic meets.
     pub load_balancer_group: BTreeSet<Uuid>,
+    /// Load balancers that only this router carries.
+    pub load_balancer: BTreeSet<Uuid>,
     /// Labels.
     pub external_ids: Map,
 }
@@ -181,6 +183,18 @@ pub struct Acl {
     pub external_ids: Map,
 }
 
+/// Addresses that rules name as one.
+#[derive(Clone, Debug, PartialEq, Eq, Table)]
+#[ovsdb(table = "Address_Set")]
+pub struct AddressSet {
+    /// Name, unique in the database; `$name` in expressions, so without hyphens (OVN would discard the rule).
+    pub name: Text,
+    /// The addresses, of one family (of a mixture OVN discards the rule).
+    pub addresses: BTreeSet<Text>,
+    /// Labels.
+    pub external_ids: Map,
+}
+
 /// The chassis among which a gateway port moves.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[ovsdb(table = "HA_Chassis_Group")]
@@ -290,6 +304,7 @@ pub const TABLES: &[TableSpec] = &[
             ("static_routes", Class::Members),
             ("nat", Class::Members),
             ("load_balancer_group", Class::Members),
+            ("load_balancer", Class::Members),
             ("external_ids", Class::Keys),
         ],
         referrers: &[],
@@ -362,7 +377,10 @@ pub const TABLES: &[TableSpec] = &[
             ("ip_port_mappings", Class::Whole),
             ("external_ids", Class::Keys),
         ],
-        referrers: &[(LoadBalancerGroup::NAME, "load_balancer")],
+        referrers: &[
+            (LoadBalancerGroup::NAME, "load_balancer"),
+            (LogicalRouter::NAME, "load_balancer"),
+        ],
     },
     TableSpec {
         name: LoadBalancerGroup::NAME,
@@ -396,6 +414,16 @@ pub const TABLES: &[TableSpec] = &[
             ("external_ids", Class::Keys),
         ],
         referrers: &[(LogicalSwitch::NAME, "acls")],
+    },
+    TableSpec {
+        name: AddressSet::NAME,
+        root: true,
+        columns: &[
+            ("name", Class::Whole),
+            ("addresses", Class::Whole),
+            ("external_ids", Class::Keys),
+        ],
+        referrers: &[],
     },
     TableSpec {
         name: HaChassisGroup::NAME,
@@ -455,6 +483,7 @@ pub fn indexes(owner: &str) -> Vec<(&'static str, Index)> {
                     .get_str("name")
                     .and_then(|name| name.strip_prefix(&prefix))
                 {
+                    let vpc = vpc.strip_suffix(ON_SWITCHES).unwrap_or(vpc);
                     keys.push(Atom::from(Unit::Vpc(vpc.into()).to_string()));
                 }
             })
@@ -482,6 +511,9 @@ pub fn indexes(owner: &str) -> Vec<(&'static str, Index)> {
     indexes
 }
 
+/// What follows the VPC's name in the name of the group that only its switches carry.
+const ON_SWITCHES: &str = "/switches";
+
 /// What the names of our load balancer groups begin with; the VPC's name follows.
 pub fn group_prefix(owner: &str) -> String {
     format!("yusur:{owner}:")
@@ -495,6 +527,7 @@ pub fn unit_of(owner: &str, table: &str, row: &Row) -> Option<Unit> {
             .strip_prefix("yusur:")?
             .strip_prefix(owner)?
             .strip_prefix(':')?;
+        let vpc = vpc.strip_suffix(ON_SWITCHES).unwrap_or(vpc);
         return Some(Unit::Vpc(vpc.into()));
     }
     let ids = row.get("external_ids")?;
@@ -542,6 +575,34 @@ impl Ids {
         self.row(LoadBalancerGroup::NAME, vpc)
     }
 
+    /// The id of the group that only a VPC's switches carry, not its router.
+    pub fn switch_group(&self, vpc: &str) -> Uuid {
+        self.row(LoadBalancerGroup::NAME, &format!("{vpc}{ON_SWITCHES}"))
+    }
+
+    /// The name of that group.
+    pub fn switch_group_name(&self, vpc: &str) -> Text {
+        self.name(format_args!("{vpc}{ON_SWITCHES}"))
+    }
+
+    /// The id of the set of addresses that a VPC's workloads may call, of `ip4` or `ip6`.
+    pub fn calls(&self, vpc: &str, ip: &str) -> Uuid {
+        self.row(AddressSet::NAME, &format!("{vpc}/{ip}"))
+    }
+
+    /// The id of a service's load balancer of one protocol on a VPC's router.
+    pub fn vpc_balancer(&self, service: &Unit, protocol: &str, vpc: &str) -> Uuid {
+        self.row(
+            LoadBalancer::NAME,
+            &format!("{service}/{protocol}/vpc/{vpc}"),
+        )
+    }
+
+    /// The id of a service's load balancer of one protocol on the router of its EIP gateway.
+    pub fn gateway_balancer(&self, service: &Unit, protocol: &str) -> Uuid {
+        self.row(LoadBalancer::NAME, &format!("{service}/{protocol}/gateway"))
+    }
+
     /// The id of a Subnet's switch, where it is not an existing one.
     pub fn switch(&self, subnet: &str) -> Uuid {
         self.row(LogicalSwitch::NAME, subnet)
@@ -563,6 +624,7 @@ impl Ids {
             Unit::Vpc(name) => vec![
                 (LogicalRouter::NAME, self.router(name)),
                 (LoadBalancerGroup::NAME, self.group(name)),
+                (LoadBalancerGroup::NAME, self.switch_group(name)),
             ],
             Unit::Subnet(name) => vec![
                 (LogicalSwitch::NAME, self.switch(name)),
@@ -583,6 +645,9 @@ impl Ids {
                 (LogicalSwitch::NAME, self.join(name)),
                 (HaChassisGroup::NAME, self.chassis_group(name)),
             ],
+            Unit::Calls(vpc) => ["ip4", "ip6"]
+                .map(|ip| (AddressSet::NAME, self.calls(vpc, ip)))
+                .to_vec(),
             // Their rows' ids follow from addresses.
             Unit::Eip(_) | Unit::Global | Unit::Other(_) => Vec::new(),
         }

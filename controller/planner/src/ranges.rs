@@ -160,6 +160,48 @@ impl Ranges {
         }
     }
 
+    /// A VPC's share of the range of per-VPC VIPs, by the VPC's number.
+    pub(crate) fn share(&self, number: u32, family: Family) -> IpNet {
+        match family {
+            Family::V4 => {
+                let bits = self.vpc_vips.network().to_bits() | (number << (32 - SHARE.0));
+                Ipv4Net::new_assert(Ipv4Addr::from_bits(bits), SHARE.0).into()
+            }
+            Family::V6 => {
+                let bits = self.cut(VPC_VIPS).network().to_bits() | (u128::from(number) << 16);
+                Ipv6Net::new_assert(Ipv6Addr::from_bits(bits), SHARE.1).into()
+            }
+        }
+    }
+
+    /// The range of all VPCs' VIPs.
+    pub(crate) fn vpc_vips(&self, family: Family) -> IpNet {
+        match family {
+            Family::V4 => self.vpc_vips.into(),
+            Family::V6 => self.cut(VPC_VIPS).into(),
+        }
+    }
+
+    /// An address of a VPC's share.
+    pub(crate) fn vpc_vip(&self, number: u32, slot: u8, family: Family) -> IpAddr {
+        match self.share(number, family) {
+            IpNet::V4(net) => Ipv4Addr::from_bits(net.network().to_bits() | u32::from(slot)).into(),
+            IpNet::V6(net) => {
+                Ipv6Addr::from_bits(net.network().to_bits() | u128::from(slot)).into()
+            }
+        }
+    }
+
+    /// Where in its VPC's share an address is.
+    pub(crate) fn slot(&self, address: IpAddr) -> Option<u8> {
+        let within = self.vpc_vips(Family::of(address)).contains(&address);
+        let octets = match address {
+            IpAddr::V4(address) => address.octets()[3],
+            IpAddr::V6(address) => address.octets()[15],
+        };
+        within.then_some(octets)
+    }
+
     /// The range of the system's that a tenant's or gateway's network overlaps.
     pub(crate) fn overlapped_by(&self, net: IpNet) -> Option<IpNet> {
         self.all(Family::of(net.addr()))
@@ -196,6 +238,15 @@ mod tests {
         assert_eq!(ranges.number(net("100.64.0.1")), None, "the gateway's");
         assert_eq!(ranges.number(net("100.65.0.20")), None, "outside");
         assert_eq!(ranges.numbers(), 16..8192);
+        for (family, text) in [
+            (Family::V4, "100.97.2.9"),
+            (Family::V6, "fd79:7573:7572:96::102:9"),
+        ] {
+            let vip = ranges.vpc_vip(258, 9, family);
+            assert_eq!(vip.to_string(), text);
+            assert_eq!(ranges.slot(vip), Some(9));
+        }
+        assert_eq!(ranges.slot(net("10.0.0.9")), None);
     }
 
     #[test]

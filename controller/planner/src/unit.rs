@@ -23,6 +23,8 @@ pub enum Unit {
     EipGateway(Name),
     /// What owns an Eip's addresses and leads them to a VPC.
     Eip(ObjectName),
+    /// Which addresses of other VPCs a VPC's workloads may call.
+    Calls(Name),
     /// What is said about all of OVN.
     Global,
     /// What rows that carry our name say their unit is, if it is none of the above: damage, or a later release's. Such
@@ -36,7 +38,7 @@ impl Unit {
         let (kind, name) = match self {
             Self::Vpc(name) => (Kind::Vpc, ObjectName::cluster(name.clone())),
             Self::Subnet(name) => (Kind::Subnet, ObjectName::cluster(name.clone())),
-            Self::Dns(..) | Self::Global | Self::Other(_) => return None,
+            Self::Dns(..) | Self::Calls(_) | Self::Global | Self::Other(_) => return None,
             Self::EipGateway(name) => (Kind::EipGateway, ObjectName::cluster(name.clone())),
             Self::Eip(name) => (Kind::Eip, name.clone()),
             Self::Pod(name) => (Kind::Pod, name.clone()),
@@ -75,6 +77,7 @@ impl Unit {
             "service" => namespaced().map(Self::Service),
             "eipgateway" => Some(Self::EipGateway(rest.into())),
             "eip" => namespaced().map(Self::Eip),
+            "calls" => Some(Self::Calls(rest.into())),
             _ => None,
         }
     }
@@ -91,6 +94,7 @@ impl fmt::Display for Unit {
             Self::Service(name) => write!(f, "service/{name}"),
             Self::EipGateway(name) => write!(f, "eipgateway/{name}"),
             Self::Eip(name) => write!(f, "eip/{name}"),
+            Self::Calls(vpc) => write!(f, "calls/{vpc}"),
             Self::Global => f.write_str("global"),
             Self::Other(text) => f.write_str(text),
         }
@@ -207,6 +211,7 @@ mod tests {
             "service/shop/web",
             "eipgateway/internet",
             "eip/shop/www",
+            "calls/red",
             "global",
         ] {
             let unit = Unit::parse(text);

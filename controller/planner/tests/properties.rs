@@ -181,7 +181,7 @@ fn object() -> impl Strategy<Value = Value> {
             }
             value
         }),
-        5 => (pick(NAMESPACES), 0..4_u8, pick(VPCS), 0..6_u8, 0..6_u8, pick(LABELS), 0..6_u8, 0..4_u8, outside()).prop_map(
+        5 => (pick(NAMESPACES), 0..4_u8, pick(VPCS), 0..6_u8, 0..9_u8, pick(LABELS), 0..6_u8, 0..4_u8, outside()).prop_map(
             |(namespace, n, vpc, address, how, label, gone, port, outside)| {
                 let mut spec = json!({ "vpc": vpc, "ports": [{ "name": "a", "port": 80 }] });
                 match address {
@@ -209,6 +209,10 @@ fn object() -> impl Strategy<Value = Value> {
                         "selector": { "matchLabels": { "app": label } } }]),
                     3 => json!([{ "kind": "VM", "addresses": ["10.0.1.4", "fd00:2::9"] }]),
                     4 => json!([{ "kind": "VM", "selector": { "matchExpressions": [{ "key": "app", "operator": "Exists" }] } }]),
+                    5 => json!([{ "kind": "Pod", "vpc": "red", "selector": { "matchLabels": { "app": label } } },
+                        { "kind": "Pod", "vpc": "blue", "selector": {} }]),
+                    6 => json!([{ "kind": "VM", "vpc": "blue", "weight": 3, "addresses": ["10.0.1.4", "fd00:2::9"] },
+                        { "kind": "VM", "addresses": ["10.0.1.4"] }]),
                     _ => json!([{ "kind": "Pod", "selector": { "matchLabels": { "app": label } } }]),
                 };
                 let mut value = json!({ "kind": "YusurService", "metadata": { "name": format!("w{n}"), "namespace": namespace,

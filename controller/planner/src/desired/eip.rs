@@ -26,7 +26,8 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
     if let Some(gateway) = &holding.gateway
         && !holding.unrecorded
     {
-        rows = owners(unit, gateway, held, vpc, inventory);
+        let way = vpc.map_or(Way::Nowhere, Way::Vpc);
+        rows = owners(unit, gateway, held, &way, inventory);
     }
     let problem = inventory.external_problem(unit);
     let users: Vec<String> = inventory
@@ -54,6 +55,12 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
                     Truth::True,
                     "InUse",
                     format!("it leads to services in Vpc {vpc}"),
+                ),
+                None if inventory.is_balanced_on_gateway(name) => say(
+                    condition::READY,
+                    Truth::True,
+                    "InUse",
+                    "the gateway balances it over several Vpcs",
                 ),
                 None => say(
                     condition::READY,
@@ -87,13 +94,22 @@ pub(super) fn pending() -> Problem {
     )
 }
 
-/// The rows by which a gateway owns addresses and leads them to a VPC; without one they are answered for, and what comes
-/// is dropped.
+/// Where a gateway leads an address.
+pub(super) enum Way<'a> {
+    /// To a VPC, which balances it.
+    Vpc(&'a Name),
+    /// It is balanced on the gateway's own router, which answers for it on that account.
+    Here,
+    /// It is answered for, and what comes is dropped.
+    Nowhere,
+}
+
+/// The rows by which a gateway owns addresses and leads them on.
 pub(super) fn owners(
     unit: &Unit,
     gateway: &Name,
     addresses: Addresses,
-    vpc: Option<&Name>,
+    way: &Way<'_>,
     inventory: &Inventory,
 ) -> Rows {
     let ids = inventory.ids();
@@ -108,6 +124,10 @@ pub(super) fn owners(
         row: ids.gateway_router(gateway),
         column,
         maker: Some(Unit::EipGateway(gateway.clone())),
+    };
+    let vpc = match way {
+        Way::Vpc(name) => Some(*name),
+        Way::Here | Way::Nowhere => None,
     };
     let target = vpc.and_then(|name| {
         let vpc = inventory.vpc(name)?;
@@ -140,11 +160,13 @@ pub(super) fn owners(
             options: Map::from([(Text::new_static("stateless"), Text::new_static("true"))]),
             external_ids: ids.labels(unit),
         };
-        rows.extend(DesiredRow::new(
-            ids.owner_of(gateway, address),
-            &owner,
-            vec![on_gateway("nat")],
-        ));
+        if !matches!(way, Way::Here) {
+            rows.extend(DesiredRow::new(
+                ids.owner_of(gateway, address),
+                &owner,
+                vec![on_gateway("nat")],
+            ));
+        }
         let next_hop = target
             .as_ref()
             .map_or(Text::new_static("discard"), |target| {

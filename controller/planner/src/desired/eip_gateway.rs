@@ -19,8 +19,11 @@ use crate::nb::{
 use crate::unit::Unit;
 use crate::verdict::{Status, Truth, Verdict};
 
-/// The priority of the rule that keeps the outside from what is the system's own.
+/// The priority of the rules that keep the outside from what is the system's own, and VPCs from each other.
 const GUARD: i64 = 1000;
+
+/// The priority of the rules that let something through nevertheless.
+pub(super) const GRANT: i64 = 1001;
 
 pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows, Verdict) {
     let Some(gateway) = inventory.gateway(name) else {
@@ -178,6 +181,33 @@ fn rows(unit: &Unit, name: &Name, gateway: &Gateway, inventory: &Inventory) -> R
             IpNet::new(ranges.gateway(family), length).ok()
         })
         .collect();
+    // One VPC reaches another only by what it was granted. What the gateway itself sends there it has balanced: the
+    // outside cannot ask for these addresses.
+    let from_gateway = format!(
+        "inport == \"{}\" && ",
+        ids.name(format_args!("{unit}/join-switch"))
+    );
+    for (family, ip) in [(Family::V4, "ip4"), (Family::V6, "ip6")] {
+        let inside = format!("{ip}.dst == {}", ranges.vpc_vips(family));
+        let rules = [
+            (GUARD, "drop", inside.clone()),
+            (GRANT, "allow", format!("{from_gateway}{inside}")),
+        ];
+        for (priority, action, expression) in rules {
+            let rule = Acl {
+                direction: Text::new_static("from-lport"),
+                priority,
+                expression: Text::from(expression),
+                action: Text::new_static(action),
+                external_ids: labels(),
+            };
+            rows.extend(DesiredRow::new(
+                ids.row(Acl::NAME, &format!("{unit}/join/{ip}/{action}")),
+                &rule,
+                vec![own(unit, LogicalSwitch::NAME, join, "acls")],
+            ));
+        }
+    }
     let addresses: Addresses = here.iter().map(IpNet::addr).collect();
     rows.extend(connection(
         unit,

@@ -14,6 +14,11 @@ use crate::nb::{
 };
 use crate::unit::Unit;
 
+/// The name of the port of the join that a VPC's router is behind.
+pub(super) fn switch_port_name(vpc: &Name, inventory: &Inventory) -> Text {
+    inventory.ids().name(format_args!("join/{vpc}-switch"))
+}
+
 /// The rows, and the router's addresses on the join.
 pub(super) fn rows(
     unit: &Unit,
@@ -56,7 +61,7 @@ pub(super) fn rows(
         vec![on_router("ports")],
     ));
     let switch_port = LogicalSwitchPort {
-        name: ids.name(format_args!("join/{name}-switch")),
+        name: switch_port_name(name, inventory),
         kind: Text::new_static("router"),
         options: Map::from([(Text::new_static("router-port"), port)]),
         addresses: BTreeSet::from([Text::new_static("router")]),
@@ -75,6 +80,50 @@ pub(super) fn rows(
         vec![parent],
     ));
 
+    let to_gateway = |column| Referrer {
+        table: LogicalRouter::NAME,
+        row: ids.gateway_router(&join.gateway),
+        column,
+        maker: Some(Unit::EipGateway(join.gateway.clone())),
+    };
+    // The addresses by which services of other VPCs, and the gateway, reach into this one.
+    let families = Family::ALL
+        .into_iter()
+        .filter(|_| inventory.is_called(name));
+    for family in families {
+        let share = ranges.share(join.number, family);
+        let here = ranges.on_join(join.number, family);
+        let ways = [
+            (
+                to_gateway("static_routes"),
+                Text::from(here.to_string()),
+                "in",
+            ),
+            (
+                on_router("static_routes"),
+                Text::new_static("discard"),
+                "end",
+            ),
+        ];
+        for (parent, nexthop, key) in ways {
+            let route = StaticRoute {
+                route_table: Text::default(),
+                ip_prefix: Text::from(share.to_string()),
+                policy: None,
+                nexthop,
+                output_port: None,
+                external_ids: ids.labels(unit),
+            };
+            rows.extend(DesiredRow::new(
+                ids.row(
+                    StaticRoute::NAME,
+                    &format!("join/{name}/{}/{key}", family.as_str()),
+                ),
+                &route,
+                vec![parent],
+            ));
+        }
+    }
     for (family, any) in [(Family::V4, "0.0.0.0/0"), (Family::V6, "::/0")] {
         if vpc.has_default_route(family) {
             continue;

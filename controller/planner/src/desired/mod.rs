@@ -3,6 +3,9 @@
 //! [`desired`] cannot fail: what is wrong with the input becomes part of the verdict, the invalid part is withdrawn and
 //! the rest stands.
 
+mod balancers;
+mod calls;
+mod crossing;
 mod dns;
 mod eip;
 mod eip_gateway;
@@ -83,6 +86,7 @@ pub fn desired(unit: &Unit, inventory: &Inventory) -> (Rows, Verdict) {
         Unit::Service(name) => service::desired(unit, name, inventory),
         Unit::EipGateway(name) => eip_gateway::desired(unit, name, inventory),
         Unit::Eip(name) => eip::desired(unit, name, inventory),
+        Unit::Calls(vpc) => (calls::desired(unit, vpc, inventory), silent(unit)),
         Unit::Global => (global::desired(inventory), silent(unit)),
         Unit::Other(_) => (Vec::new(), silent(unit)),
     }

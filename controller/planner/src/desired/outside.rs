@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ovsdb_model::Table;
 
+use super::eip::Way;
 use super::vips;
 use super::{DesiredRow, Referrer, Rows, eip};
 use crate::inventory::{Addresses, Family, Inventory, Port, Problem, Service};
@@ -25,7 +26,7 @@ pub(super) struct Outside {
     pub(super) pending: bool,
     pub(super) problem: Option<Problem>,
     /// The gateway it is reached by, if nothing hinders.
-    gateway: Option<Name>,
+    pub(super) gateway: Option<Name>,
     /// The addresses are the service's own: it makes the rows that own them.
     own: bool,
     /// Ports of a shared Eip that another service has.
@@ -188,6 +189,7 @@ fn hindrance(
         ));
     }
     if let Unit::Eip(eip) = unit
+        && !service.crosses()
         && inventory.eip_vpc(eip) != Some(&service.vpc)
     {
         return Some(Problem::new(
@@ -213,8 +215,12 @@ pub(super) fn rows(
     };
     let mut rows = Vec::new();
     if outside.own {
-        let vpc = Some(&service.vpc);
-        rows.extend(eip::owners(unit, gateway, outside.held, vpc, inventory));
+        let way = if service.crosses() {
+            Way::Here
+        } else {
+            Way::Vpc(&service.vpc)
+        };
+        rows.extend(eip::owners(unit, gateway, outside.held, &way, inventory));
     }
     if !external.source_ranges.is_empty() {
         for address in outside.held.iter() {
@@ -224,9 +230,9 @@ pub(super) fn rows(
     rows
 }
 
-/// Who may use one address. The rules are on the join: there the address is still what the client asked for, and clients
-/// of other VPCs pass as well. A rule that names what is let in and one that drops the rest: to negate a set of networks
-/// would multiply flows.
+/// Who may use one address. The rules are where the address is still what the client asked for: on the join, where
+/// clients of other VPCs pass as well, or before the gateway's router if that balances itself. One rule names what is let
+/// in and another drops the rest: to negate a set of networks would multiply flows.
 fn guards(
     unit: &Unit,
     service: &Service,
@@ -276,7 +282,11 @@ fn guards(
             };
             let parent = Referrer {
                 table: LogicalSwitch::NAME,
-                row: ids.join(gateway),
+                row: if service.crosses() {
+                    ids.gateway_switch(gateway)
+                } else {
+                    ids.join(gateway)
+                },
                 column: "acls",
                 maker: Some(Unit::EipGateway(gateway.clone())),
             };

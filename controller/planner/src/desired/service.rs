@@ -1,20 +1,17 @@
-//! A service: one Load_Balancer for each protocol, a member of its VPC's group.
+//! A service: its load balancers, what owns its external address, and what is to be said about it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ovsdb_model::Table;
 use yusur_crds::common::condition;
-use yusur_crds::{Algorithm, BackendCounts, Path, Protocol, YusurServiceStatus};
+use yusur_crds::{Algorithm, BackendCounts, Path, YusurServiceStatus};
 
+use super::balancers::{Balanced, Parts};
 use super::outside::{self, Outside};
-use super::vips::{self, Endpoints};
-use super::{
-    DesiredRow, Referrer, Rows, accepted, dns, eip, follows, programmed, say, silent, subject,
-};
+use super::vips::{self, Endpoint, Endpoints, Place};
+use super::{Rows, accepted, crossing, dns, eip, follows, programmed, say, silent, subject};
 use crate::inventory::{Family, Inventory, Problem, Readiness, Service, Source};
 use crate::name::ObjectName;
-use crate::nb::{LoadBalancer, LoadBalancerGroup, Map, Text};
 use crate::unit::Unit;
 use crate::verdict::{Condition, NOT_YET_SUPPORTED, Status, Truth, Verdict};
 
@@ -25,54 +22,39 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
     let held = inventory.service_vips(name, service);
     let endpoints = vips::endpoints(name, service, inventory);
     let outside = outside::outside(name, service, inventory).unwrap_or_default();
-    let problem = problem(name, service, &held, inventory).or(outside.problem.clone());
+    let crossing = crossing::crossing(name, service, inventory);
+    let problem = problem(name, service, &held, inventory)
+        .or(outside.problem.clone())
+        .or(crossing.problem.clone());
     let blocked = service.outcome.problem.is_some();
     // What was allocated is recorded before the rows that use it.
     let unrecorded = service.outcome.unrecorded;
 
-    let mut rows = Vec::new();
-    let mut used: BTreeSet<IpAddr> = BTreeSet::new();
-    let mut unnamed = BTreeSet::new();
+    let mut balanced = Balanced::default();
     if !blocked {
-        for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
-            let mut map = Map::new();
-            for port in service
-                .ports
-                .iter()
-                .filter(|port| port.protocol == protocol)
-            {
-                let own = held.iter().copied().filter(|_| !unrecorded);
-                for vip in own.chain(outside.addresses(port).iter()) {
-                    let family = Family::of(vip);
-                    let chosen = endpoints.behind(family, port);
-                    if let (crate::inventory::Target::Name(target), true) =
-                        (&port.target, chosen.is_empty())
-                        && endpoints.all.iter().any(|e| {
-                            Family::of(e.address) == family && e.readiness <= Readiness::Leaving
-                        })
-                    {
-                        unnamed.insert(target.to_string());
-                    }
-                    used.extend(chosen.iter().map(|(address, ..)| *address));
-                    let chosen = chosen
-                        .into_iter()
-                        .map(|(address, number, e)| (address, number, e.entry.weight));
-                    let mut key = String::with_capacity(48);
-                    vips::socket(&mut key, vip, port.port);
-                    map.insert(Text::from(key), vips::backends(chosen.collect()));
-                }
-            }
-            if !map.is_empty() {
-                rows.extend(load_balancer(unit, service, protocol, map, inventory));
-            }
+        let own: &[IpAddr] = if unrecorded { &[] } else { &held };
+        balanced = Parts {
+            unit,
+            service,
+            own,
+            outside: &outside,
+            crossing: &crossing,
+            endpoints: &endpoints,
+            inventory,
+        }
+        .balance();
+        balanced
+            .rows
+            .extend(outside::rows(unit, service, &outside, inventory));
+        if service.headless() {
+            balanced.used = endpoints.serving().map(Endpoint::place).collect();
         }
     }
-    if !blocked {
-        rows.extend(outside::rows(unit, service, &outside, inventory));
-    }
-    if service.headless() && !blocked {
-        used.extend(endpoints.serving().map(|endpoint| endpoint.address));
-    }
+    let Balanced {
+        rows,
+        used,
+        unnamed,
+    } = balanced;
 
     let pending = unrecorded || outside.pending;
     let counts = counts(service, &outside, &endpoints, &used);
@@ -120,7 +102,14 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
     let reachable = !blocked && !unrecorded && !held.is_empty() && !service.ports.is_empty();
     let named = !dns::names(name, service, inventory).is_empty();
     let external = !blocked && outside.serves(service);
-    let paths = [(Path::Vpc, reachable), (Path::EipVpcRouter, external)];
+    let crosses = service.crosses();
+    let joined = crossing.targets.iter().any(|target| target.other.is_some());
+    let paths = [
+        (Path::Vpc, reachable),
+        (Path::EipVpcRouter, external && !crosses),
+        (Path::EipPreserve, external && crosses),
+        (Path::Join, reachable && joined),
+    ];
     let paths = paths.into_iter().filter(|(_, there)| *there);
     let paths = paths.map(|(path, _)| path);
     let status = YusurServiceStatus {
@@ -144,51 +133,6 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
         record_first: unrecorded || outside.is_unrecorded(),
     };
     (rows, verdict)
-}
-
-fn load_balancer(
-    unit: &Unit,
-    service: &Service,
-    protocol: Protocol,
-    vips: Map,
-    inventory: &Inventory,
-) -> Option<DesiredRow> {
-    let ids = inventory.ids();
-    let word = vips::protocol(protocol);
-    // Refuse connections to a VIP without backends instead of letting them time out.
-    let mut options = Map::from([(Text::new_static("reject"), Text::new_static("true"))]);
-    if let Some(seconds) = service.affinity {
-        options.insert(
-            Text::new_static("affinity_timeout"),
-            Text::from(seconds.to_string()),
-        );
-    }
-    if protocol == Protocol::Udp {
-        // Datagrams to a backend that left go elsewhere at once. Not for TCP: it would reset connections that live.
-        options.insert(Text::new_static("ct_flush"), Text::new_static("true"));
-    }
-    let fields: &[&'static str] = match service.algorithm {
-        Algorithm::SourceHash => &["ip_dst", "ip_src"],
-        // OVN's own hash of the 5-tuple: other fields cost an upcall for each connection.
-        Algorithm::FlowHash | Algorithm::RoundRobin | Algorithm::LeastConnections => &[],
-    };
-    let row = LoadBalancer {
-        name: ids.name(format_args!("{unit}/{word}")),
-        vips,
-        protocol: Some(Text::new_static(word)),
-        selection_fields: fields.iter().map(|field| Text::new_static(field)).collect(),
-        options,
-        health_check: BTreeSet::new(),
-        ip_port_mappings: Map::new(),
-        external_ids: ids.labels(unit),
-    };
-    let group = Referrer {
-        table: LoadBalancerGroup::NAME,
-        row: ids.group(&service.vpc),
-        column: "load_balancer",
-        maker: Some(Unit::Vpc(service.vpc.clone())),
-    };
-    DesiredRow::new(ids.load_balancer(unit, word), &row, vec![group])
 }
 
 /// Why the service is not accepted, if it is not.
@@ -240,7 +184,7 @@ fn counts(
     service: &Service,
     outside: &Outside,
     endpoints: &Endpoints<'_>,
-    used: &BTreeSet<IpAddr>,
+    used: &BTreeSet<Place<'_>>,
 ) -> BackendCounts {
     let families = &service.outcome.families;
     let mut counts = BackendCounts::default();
@@ -251,7 +195,7 @@ fn counts(
             continue;
         }
         counts.total += 1;
-        if used.contains(&endpoint.address) {
+        if used.contains(&endpoint.place()) {
             counts.ready += 1;
         } else if endpoint.entry.weight == 0 || endpoint.readiness == Readiness::Leaving {
             counts.draining += 1;

@@ -9,7 +9,7 @@ use yusur_crds::Protocol;
 use crate::inventory::{
     Backends, Family, Inventory, Port, Readiness, Service, Source, Target, Workload,
 };
-use crate::name::ObjectName;
+use crate::name::{Name, ObjectName};
 use crate::nb::Text;
 
 /// The most entries a VIP has on account of weights; it has more only if it has more backends. Each costs a bucket in
@@ -24,6 +24,16 @@ pub(super) struct Endpoint<'a> {
     pub(super) workload: Option<&'a Workload>,
     pub(super) readiness: Readiness,
     pub(super) entry: &'a Backends,
+}
+
+/// A backend as one service sees it: the VPC, if it is not the service's own, and the address there.
+pub(super) type Place<'a> = (Option<&'a Name>, IpAddr);
+
+impl<'a> Endpoint<'a> {
+    /// Where it is.
+    pub(super) fn place(&self) -> Place<'a> {
+        (self.entry.elsewhere.as_ref(), self.address)
+    }
 }
 
 /// All backends of a service, each address once.
@@ -41,16 +51,22 @@ pub(super) fn endpoints<'a>(
     inventory: &'a Inventory,
 ) -> Endpoints<'a> {
     let mut found = Endpoints::default();
-    let mut seen: HashSet<IpAddr> = HashSet::new();
+    // Of VPCs with the same ranges each has its own.
+    let mut seen: HashSet<Place<'_>> = HashSet::new();
     for entry in &service.backends {
-        if entry.elsewhere.is_some() {
+        let vpc = entry.elsewhere.as_ref();
+        let there = vpc
+            .is_none_or(|vpc| service.crosses() && inventory.vpc_for(&name.namespace, vpc).is_ok());
+        if !there {
             found.matched.push(None);
             continue;
         }
         match &entry.source {
             Source::Addresses(addresses) => {
                 found.matched.push(None);
-                let fresh = addresses.iter().filter(|address| seen.insert(**address));
+                let fresh = addresses
+                    .iter()
+                    .filter(|address| seen.insert((vpc, **address)));
                 let fresh = fresh.map(|address| Endpoint {
                     address: *address,
                     workload: None,
@@ -60,7 +76,7 @@ pub(super) fn endpoints<'a>(
                 found.all.extend(fresh);
             }
             Source::Selector(_) => {
-                let chosen = inventory.chosen(&name.namespace, &service.vpc, entry);
+                let chosen = inventory.chosen(&name.namespace, vpc.unwrap_or(&service.vpc), entry);
                 found
                     .matched
                     .push(Some((chosen.members.len(), chosen.outside)));
@@ -71,7 +87,7 @@ pub(super) fn endpoints<'a>(
                         readiness => readiness,
                     };
                     for address in member.addresses.iter() {
-                        if seen.insert(address) {
+                        if seen.insert((vpc, address)) {
                             found.all.push(Endpoint {
                                 address,
                                 workload: Some(member.workload),
@@ -109,15 +125,21 @@ impl<'a> Endpoints<'a> {
         })
     }
 
-    /// Those a port of a VIP sends new connections to, with the port's number there. Backends that do not know the name
-    /// of the port are passed over.
-    pub(super) fn behind(&self, family: Family, port: &Port) -> Vec<(IpAddr, u16, &Endpoint<'a>)> {
+    /// Those of a VPC (`None`: the service's own) that a port of a VIP sends new connections to, with the port's number
+    /// there. Backends that do not know the name of the port are passed over.
+    pub(super) fn behind(
+        &self,
+        vpc: Option<&Name>,
+        family: Family,
+        port: &Port,
+    ) -> Vec<(IpAddr, u16, &Endpoint<'a>)> {
         let mut found = Vec::with_capacity(self.all.len());
         let mut best = Readiness::Unready;
         for endpoint in &self.all {
             if endpoint.entry.weight == 0
                 || Family::of(endpoint.address) != family
                 || endpoint.readiness > best
+                || endpoint.entry.elsewhere.as_ref() != vpc
             {
                 continue;
             }
@@ -169,7 +191,7 @@ pub(super) fn socket(out: &mut String, address: IpAddr, port: u16) {
 
 /// The value of a VIP: backends sorted, separated by commas without blanks (a blank would discard the whole VIP), each
 /// as often as its weight says.
-pub(super) fn backends(mut chosen: Vec<(IpAddr, u16, u8)>) -> Text {
+pub(super) fn backends(mut chosen: Vec<(IpAddr, u16, u64)>) -> Text {
     chosen.sort_unstable();
     let entries = entries(
         &chosen
@@ -191,12 +213,9 @@ pub(super) fn backends(mut chosen: Vec<(IpAddr, u16, u8)>) -> Text {
 
 /// How often each backend is listed so that their shares are as their weights: reduced to the smallest whole numbers, and
 /// kept below a bound, each at least once.
-fn entries(weights: &[u8]) -> Vec<u64> {
-    let divisor = weights.iter().fold(0, |a, b| gcd(a, u64::from(*b))).max(1);
-    let reduced: Vec<u64> = weights
-        .iter()
-        .map(|weight| u64::from(*weight) / divisor)
-        .collect();
+fn entries(weights: &[u64]) -> Vec<u64> {
+    let divisor = weights.iter().fold(0, |a, b| gcd(a, *b)).max(1);
+    let reduced: Vec<u64> = weights.iter().map(|weight| weight / divisor).collect();
     let sum: u64 = reduced.iter().sum();
     let most = MOST_ENTRIES.max(weights.len() as u64);
     if sum <= most {
@@ -259,13 +278,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shares_stay_near_the_weights(weights in prop::collection::vec(1..=100_u8, 1..60)) {
+        fn shares_stay_near_the_weights(weights in prop::collection::vec(1..=100_u64, 1..60)) {
             let times = entries(&weights);
-            let (sum, all): (u64, u64) = (times.iter().sum(), weights.iter().map(|w| u64::from(*w)).sum());
+            let (sum, all): (u64, u64) = (times.iter().sum(), weights.iter().sum());
             prop_assert!(times.iter().all(|times| *times > 0));
             prop_assert!(sum <= MOST_ENTRIES + weights.len() as u64);
             for (weight, times) in weights.iter().zip(&times) {
-                let (want, got) = (f64::from(*weight) / all as f64, *times as f64 / sum as f64);
+                let (want, got) = (*weight as f64 / all as f64, *times as f64 / sum as f64);
                 prop_assert!((want - got).abs() < 0.25, "{weights:?} became {times:?}");
             }
         }

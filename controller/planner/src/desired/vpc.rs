@@ -77,6 +77,18 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
     };
     rows.extend(DesiredRow::new(ids.group(name), &group, carriers));
 
+    if inventory.calls_others(name) {
+        let group = LoadBalancerGroup {
+            name: ids.switch_group_name(name),
+            load_balancer: BTreeSet::new(),
+        };
+        rows.extend(DesiredRow::new(
+            ids.switch_group(name),
+            &group,
+            switches(name, "load_balancer_group", inventory),
+        ));
+    }
+
     let gateway_problem = gateway_problem(name, vpc, inventory);
     let problem = vpc.problem.as_ref().or(gateway_problem.as_ref());
     let mut conditions = vec![accepted(problem, "the Vpc is valid")];

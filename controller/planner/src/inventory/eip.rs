@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use ovsdb_model::{Database, Table};
 use yusur_crds::{EipRequest, EipSpec, EipStatus, IpFamily};
 
-use super::Inventory;
 use super::parse::{self, Addresses, Problem};
 use super::pool::{Family, Handover, Seniority};
 use super::topology::Header;
+use super::{Inventory, Service};
 use crate::input::Object;
 use crate::name::{Name, ObjectName};
 use crate::nb::{self, Nat};
@@ -204,10 +204,15 @@ impl Inventory {
         let eips = self.eips.iter();
         let eips = eips.map(|(name, eip)| (eip.header.created, Unit::Eip(name.clone())));
         let services = self.services.iter();
-        let services = services.filter(|(_, service)| service.external.is_some());
+        let services =
+            services.filter(|(_, service)| service.external.is_some() || service.crosses());
         let services =
             services.map(|(name, service)| (service.header.created, Unit::Service(name.clone())));
         self.pending_eips.extend(eips.chain(services));
+        let calls = self.vpcs.keys().cloned().map(Unit::Calls);
+        for unit in calls.collect::<Vec<_>>() {
+            self.dirty.add(unit);
+        }
         let gateways = self.gateways.keys().cloned().map(Unit::EipGateway);
         let eips = self.eips.keys().cloned().map(Unit::Eip);
         for unit in gateways.chain(eips).collect::<Vec<_>>() {
@@ -235,8 +240,13 @@ impl Inventory {
             if units.is_empty() {
                 return;
             }
-            let mut short = Vec::new();
+            let (mut short, mut crossing) = (Vec::new(), Vec::new());
             for (_, unit) in units {
+                if let Unit::Service(name) = &unit
+                    && self.services.get(name).is_some_and(Service::crosses)
+                {
+                    crossing.push(name.clone());
+                }
                 let missing = self.claim_external(&unit, database);
                 if !missing.is_empty() {
                     short.push((unit, missing));
@@ -244,6 +254,9 @@ impl Inventory {
             }
             for (unit, missing) in short {
                 self.allocate_external(&unit, &missing);
+            }
+            for name in crossing {
+                self.allocate_slots(&name);
             }
         }
     }
@@ -390,6 +403,7 @@ impl Inventory {
     fn claim_external(&mut self, unit: &Unit, database: &Database) -> Vec<Family> {
         if let Unit::Service(name) = unit {
             self.use_shared(name);
+            self.claim_slots(name, database);
         }
         let Some((_, on_record, created)) = self.asking(unit) else {
             return Vec::new();
@@ -421,10 +435,7 @@ impl Inventory {
             let free = |address: &IpAddr| {
                 pool.range(family).is_some_and(|net| net.contains(address))
                     && pool.reserved(*address).is_none()
-                    && pool
-                        .pool
-                        .holder(*address)
-                        .is_none_or(|holder| holder == unit)
+                    && pool.pool.yields(*address, unit)
             };
             let current = before.claims.get(family).filter(|_| stays);
             let known = [current, on_record.get(family)];
@@ -568,7 +579,7 @@ impl Inventory {
             Unit::Service(name) => self
                 .services
                 .get(name)
-                .filter(|service| service.external.is_some())
+                .filter(|service| service.external.is_some() || service.crosses())
                 .map(|service| service.header.created),
             _ => None,
         };

@@ -14,6 +14,15 @@ use crate::unit::Unit;
 /// An object and how old it is: the older comes first.
 pub(crate) type Aged = (i64, ObjectName);
 
+/// How much a service needs its VPCs to join a certain gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    /// Its external address is of this gateway.
+    This,
+    /// Any will do, as long as all its VPCs join it.
+    Any,
+}
+
 /// How a service wants its external address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
@@ -43,8 +52,8 @@ pub(super) struct Share {
     ports: BTreeMap<EipPort, BTreeSet<Aged>>,
 }
 
-/// A port of an Eip, for services of one VPC.
-type EipPort = (Name, Protocol, u16);
+/// A port of an Eip, for services of one VPC; or (`None`) for those that are balanced on the gateway itself.
+type EipPort = (Protocol, u16, Option<Name>);
 
 /// A service as a user of an Eip.
 struct Use {
@@ -56,6 +65,20 @@ struct Use {
 /// Who asks which gateway for addresses (`None`: whichever is the default).
 #[derive(Debug, Default)]
 pub(super) struct Askers(HashMap<Option<Name>, BTreeSet<(i64, Unit)>>);
+
+impl Share {
+    /// Who comes first for a port, in each VPC and on the gateway.
+    fn first_of(&self, (protocol, port, _): &EipPort) -> Vec<Aged> {
+        let from = (*protocol, *port, None);
+        let of_port = self
+            .ports
+            .range(from..)
+            .take_while(|((p, n, _), _)| (p, n) == (protocol, port));
+        of_port
+            .filter_map(|(_, claimants)| claimants.first().cloned())
+            .collect()
+    }
+}
 
 impl Askers {
     pub(super) fn join(&mut self, gateway: Option<Name>, created: i64, unit: Unit) {
@@ -136,14 +159,14 @@ impl Inventory {
         let Some(service) = self.services.get(name) else {
             return;
         };
-        let Some(external) = &service.external else {
-            return;
-        };
         let unit = Unit::Service(name.clone());
-        if let Wish::Own(request) = &external.wish {
+        if let Some(external) = &service.external
+            && let Wish::Own(request) = &external.wish
+        {
             let (gateway, created) = (request.gateway.clone(), service.header.created);
             self.askers.join(gateway, created, unit.clone());
         }
+        self.crossing_arrived(name);
         self.external_unsettled(&unit);
     }
 
@@ -153,13 +176,12 @@ impl Inventory {
         let Some(service) = self.services.get(name) else {
             return;
         };
-        let Some(external) = &service.external else {
-            return;
-        };
         let created = service.header.created;
         let unit = Unit::Service(name.clone());
         self.pending_eips.remove(&(created, unit.clone()));
-        if let Wish::Own(request) = &external.wish {
+        if let Some(external) = &service.external
+            && let Wish::Own(request) = &external.wish
+        {
             let gateway = request.gateway.clone();
             self.askers.leave(&gateway, created, &unit);
         }
@@ -193,16 +215,12 @@ impl Inventory {
         if !share.users.insert(user.clone()) {
             return;
         }
-        let mut ousted = Vec::new();
+        let mut rivals = Vec::new();
         for port in wants {
-            let claimants = share.ports.entry(port).or_default();
-            let first = claimants.first().cloned();
-            claimants.insert(user.clone());
-            if claimants.first() == Some(&user) {
-                ousted.extend(first);
-            }
+            rivals.extend(share.first_of(&port));
+            share.ports.entry(port).or_default().insert(user.clone());
         }
-        self.shared(&eip, ousted, before);
+        self.shared(&eip, rivals, before);
     }
 
     fn unshare(&mut self, name: &ObjectName) {
@@ -219,15 +237,12 @@ impl Inventory {
         let mut heirs = Vec::new();
         for port in wants {
             if let Some(claimants) = share.ports.get_mut(&port) {
-                let held = claimants.first() == Some(&user);
                 claimants.remove(&user);
-                if held {
-                    heirs.extend(claimants.first().cloned());
-                }
                 if claimants.is_empty() {
                     share.ports.remove(&port);
                 }
             }
+            heirs.extend(share.first_of(&port));
         }
         if share.users.is_empty() {
             self.shares.remove(&eip);
@@ -239,7 +254,8 @@ impl Inventory {
     fn sharing(&self, name: &ObjectName) -> Option<Use> {
         let service = self.services.get(name)?;
         let ports = service.ports.iter();
-        let wants = ports.map(|port| (service.vpc.clone(), port.protocol, port.port));
+        let vpc = (!service.crosses()).then(|| service.vpc.clone());
+        let wants = ports.map(|port| (port.protocol, port.port, vpc.clone()));
         Some(Use {
             eip: service.external.as_ref()?.shared(name)?,
             user: (service.header.created, name.clone()),
@@ -271,19 +287,24 @@ impl Inventory {
         users.into_iter().flatten().cloned().collect()
     }
 
-    /// The gateway that a service's VPC has to join for the service's sake.
-    pub(super) fn wished_gateway(&self, name: &ObjectName) -> Option<Name> {
+    /// The gateway that a service's VPCs have to join for the service's sake, and how much depends on it.
+    pub(super) fn wished_gateway(&self, name: &ObjectName) -> Option<(Need, Name)> {
         let service = self.services.get(name)?;
-        let external = service.external.as_ref()?;
         self.vpc_for(&name.namespace, &service.vpc).ok()?;
+        let Some(external) = &service.external else {
+            let own = self.needed_gateway(&service.vpc);
+            let any = own.or(self.default_gateway.as_ref());
+            return any
+                .filter(|_| service.crosses())
+                .map(|gateway| (Need::Any, gateway.clone()));
+        };
         let holding = match external.shared(name) {
             Some(eip) => &self.eips.get(&eip)?.holding,
             None => &external.holding,
         };
-        holding
-            .gateway
-            .clone()
-            .filter(|_| holding.problem.is_none())
+        let gateway = holding.gateway.clone();
+        let gateway = gateway.filter(|_| holding.problem.is_none())?;
+        Some((Need::This, gateway))
     }
 
     /// The VPC's join is another: so is what its services' external addresses lead to.
@@ -291,6 +312,9 @@ impl Inventory {
         let mut eips = BTreeSet::new();
         for name in services {
             self.dirty.add(Unit::Service(name.clone()));
+            if let Some(service) = self.services.get(name).filter(|service| service.crosses()) {
+                self.dirty.add(Unit::Calls(service.vpc.clone()));
+            }
             let external = self.services.get(name).and_then(|s| s.external.as_ref());
             eips.extend(external.and_then(|external| external.shared(name)));
         }
@@ -305,8 +329,28 @@ impl Inventory {
         let gateway = self.eips.get(eip)?.holding.gateway.as_ref()?;
         let users = &self.shares.get(eip)?.users;
         users.iter().find_map(|(_, user)| {
-            let vpc = &self.services.get(user)?.vpc;
+            let service = self.services.get(user)?;
+            let vpc = &service.vpc;
+            // Balanced on the gateway itself, it is led to no VPC as it is.
+            if service.crosses() {
+                return None;
+            }
             (self.join_of(vpc)?.gateway == *gateway).then_some(vpc)
+        })
+    }
+
+    /// True if a service with backends in several VPCs uses the Eip and may.
+    pub(crate) fn is_balanced_on_gateway(&self, eip: &ObjectName) -> bool {
+        let gateway = self
+            .eips
+            .get(eip)
+            .and_then(|eip| eip.holding.gateway.as_ref());
+        self.users_of(eip).any(|user| {
+            let service = self.services.get(user).filter(|service| service.crosses());
+            service.is_some_and(|service| {
+                let join = self.join_of(&service.vpc);
+                join.map(|join| &join.gateway) == gateway && gateway.is_some()
+            })
         })
     }
 
@@ -334,8 +378,16 @@ impl Inventory {
     ) -> Option<&ObjectName> {
         let service = self.services.get(name)?;
         let eip = service.external.as_ref()?.shared(name)?;
-        let key = (service.vpc.clone(), protocol, port);
-        let (_, holder) = self.shares.get(&eip)?.ports.get(&key)?.first()?;
+        let ports = &self.shares.get(&eip)?.ports;
+        // Those of the VPC the Eip leads to compete with those balanced on the gateway.
+        let vpc = if service.crosses() {
+            self.eip_vpc(&eip).cloned()
+        } else {
+            Some(service.vpc.clone())
+        };
+        let on_gateway = ports.get(&(protocol, port, None)).and_then(BTreeSet::first);
+        let in_vpc = vpc.and_then(|vpc| ports.get(&(protocol, port, Some(vpc)))?.first());
+        let (_, holder) = on_gateway.into_iter().chain(in_vpc).min()?;
         (holder != name).then_some(holder)
     }
 }

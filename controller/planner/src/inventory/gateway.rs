@@ -273,6 +273,7 @@ impl Inventory {
         if let Some(gateway) = self.gateways.get(name) {
             self.joins.to_settle.extend(gateway.vpcs.iter().cloned());
         }
+        self.joins.to_settle.extend(self.joins.wishing(name));
         self.joins.to_settle.extend(
             self.vpcs
                 .iter()
@@ -314,6 +315,7 @@ impl Inventory {
         if self.default_gateway != default {
             self.default_gateway = default;
             self.askers_changed(None);
+            self.crossings_changed();
         }
         for (at, name) in names.iter().enumerate() {
             let problem = self.judge_gateway(name, &names[..at]);
@@ -324,6 +326,11 @@ impl Inventory {
             if gateway.problem != problem {
                 gateway.problem = problem;
                 self.joins.to_settle.extend(gateway.vpcs.iter().cloned());
+                self.joins.to_settle.extend(self.joins.wishing(name));
+                let named = |(_, vpc): &(&Name, &super::Vpc)| vpc.gateway.as_ref() == Some(name);
+                self.joins
+                    .to_settle
+                    .extend(self.vpcs.iter().filter(named).map(|(vpc, _)| vpc.clone()));
                 self.users_of_gateway_changed(name);
                 self.dirty.add(Unit::Global);
                 self.dirty.add(Unit::EipGateway(name.clone()));

@@ -1,5 +1,6 @@
 //! Which EIP gateway a VPC joins, and by which number. A VPC's default route leads through one gateway, and answers must
-//! take the way the requests came: so it joins one, that of its Vpc's spec or else of its oldest service with an EIP.
+//! take the way the requests came: so it joins one, that of its Vpc's spec, or else of its oldest service with an EIP, or
+//! else, for a service with backends in several VPCs, whichever they can share.
 //!
 //! The number makes the VPC's addresses among the system's own ([`crate::Ranges`]). It is looked for where the VPC's name
 //! hashes to, and recorded by the row of the port it is for: kept over restarts, and nearly always found again by a
@@ -11,7 +12,7 @@ use ipnet::IpNet;
 use ovsdb_model::{Atom, Database, Datum, Table};
 
 use super::Inventory;
-use super::external::Aged;
+use super::external::Need;
 use crate::name::{Name, ObjectName};
 use crate::nb::LogicalRouterPort;
 use crate::unit::Unit;
@@ -26,8 +27,12 @@ pub(crate) struct Join {
 /// The joins of all VPCs.
 #[derive(Debug, Default)]
 pub(super) struct Joins {
-    /// By VPC, the gateways its services' external addresses are of; the oldest service's counts.
-    wishes: HashMap<Name, BTreeMap<Aged, Name>>,
+    /// What services wish for.
+    made: HashMap<ObjectName, Wish>,
+    /// The same by VPC; the first counts.
+    wishes: HashMap<Name, BTreeMap<(Need, i64, ObjectName), Name>>,
+    /// The gateways that VPCs must join, as far as they have been looked at.
+    needed: HashMap<Name, Name>,
     joined: HashMap<Name, Join>,
     numbers: HashMap<u32, Name>,
     /// VPCs for which no number was left.
@@ -36,7 +41,48 @@ pub(super) struct Joins {
     pub(super) to_settle: BTreeSet<Name>,
 }
 
+/// What a service wishes its VPCs to join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wish {
+    need: Need,
+    created: i64,
+    gateway: Name,
+    vpcs: BTreeSet<Name>,
+}
+
 impl Joins {
+    fn make(&mut self, name: &ObjectName, wish: Wish) {
+        for vpc in &wish.vpcs {
+            let key = (wish.need, wish.created, name.clone());
+            let wishes = self.wishes.entry(vpc.clone()).or_default();
+            wishes.insert(key, wish.gateway.clone());
+            self.to_settle.insert(vpc.clone());
+        }
+        self.made.insert(name.clone(), wish);
+    }
+
+    fn unmake(&mut self, name: &ObjectName, wish: Wish) {
+        let key = (wish.need, wish.created, name.clone());
+        for vpc in wish.vpcs {
+            if let Some(wishes) = self.wishes.get_mut(&vpc) {
+                wishes.remove(&key);
+                if wishes.is_empty() {
+                    self.wishes.remove(&vpc);
+                }
+            }
+            self.to_settle.insert(vpc);
+        }
+    }
+
+    /// The VPCs that may want to join this gateway. It walks all; gateways change rarely.
+    pub(super) fn wishing(&self, gateway: &Name) -> Vec<Name> {
+        let wishes = self.wishes.iter();
+        wishes
+            .filter(|(_, wishes)| wishes.values().any(|wished| wished == gateway))
+            .map(|(vpc, _)| vpc.clone())
+            .collect()
+    }
+
     /// A VPC leaves. True if it had joined.
     fn part(&mut self, vpc: &Name) -> bool {
         self.starved.remove(vpc);
@@ -56,47 +102,53 @@ impl Joins {
 }
 
 impl Inventory {
-    /// A service's external address may be of another gateway.
+    /// What a service wants its VPCs to join may be another gateway, or other VPCs.
     pub(super) fn wish_changed(&mut self, name: &ObjectName) {
-        let Some(service) = self.services.get(name) else {
-            return;
-        };
-        let (vpc, aged) = (service.vpc.clone(), (service.header.created, name.clone()));
-        let wish = self.wished_gateway(name);
-        let wishes = self.joins.wishes.entry(vpc.clone()).or_default();
-        let before = match &wish {
-            Some(gateway) => wishes.insert(aged, gateway.clone()),
-            None => wishes.remove(&aged),
-        };
-        if wishes.is_empty() {
-            self.joins.wishes.remove(&vpc);
-        }
-        if before != wish {
-            self.joins.to_settle.insert(vpc);
+        let wish = self.wish_of(name);
+        if self.joins.made.get(name) != wish.as_ref() {
+            self.forget_wish(name);
+            if let Some(wish) = wish {
+                self.joins.make(name, wish);
+            }
         }
     }
 
     /// A service is about to go, or to change: it wishes for nothing until it is looked at again.
     pub(super) fn forget_wish(&mut self, name: &ObjectName) {
-        let Some(service) = self.services.get(name) else {
-            return;
-        };
-        let aged = (service.header.created, name.clone());
-        if let Some(wishes) = self.joins.wishes.get_mut(&service.vpc)
-            && wishes.remove(&aged).is_some()
-        {
-            if wishes.is_empty() {
-                self.joins.wishes.remove(&service.vpc);
-            }
-            self.joins.to_settle.insert(service.vpc.clone());
+        if let Some(wish) = self.joins.made.remove(name) {
+            self.joins.unmake(name, wish);
         }
+    }
+
+    fn wish_of(&self, name: &ObjectName) -> Option<Wish> {
+        let service = self.services.get(name)?;
+        let (need, gateway) = self.wished_gateway(name)?;
+        let allowed = |vpc: &&Name| self.vpc_for(&name.namespace, vpc).is_ok();
+        let elsewhere = service.elsewhere().into_iter().filter(allowed).cloned();
+        Some(Wish {
+            need,
+            created: service.header.created,
+            gateway,
+            vpcs: elsewhere.chain([service.vpc.clone()]).collect(),
+        })
+    }
+
+    /// The gateway that a VPC must join: that of its spec, or else of its oldest service with an EIP.
+    pub(super) fn needed_gateway(&self, vpc: &Name) -> Option<&Name> {
+        let first = || {
+            let wishes = self.joins.wishes.get(vpc)?;
+            let ((need, ..), gateway) = wishes.first_key_value()?;
+            (*need == Need::This).then_some(gateway)
+        };
+        let entry = self.vpcs.get(vpc)?;
+        entry.gateway.as_ref().or_else(first)
     }
 
     /// The gateway a VPC is to join.
     fn gateway_of_vpc(&self, vpc: &Name) -> Option<Name> {
-        let entry = self.vpcs.get(vpc)?;
-        let wished = || self.joins.wishes.get(vpc)?.values().next();
-        let name = entry.gateway.as_ref().or_else(wished)?;
+        let any = || self.joins.wishes.get(vpc)?.values().next();
+        self.vpcs.get(vpc)?;
+        let name = self.needed_gateway(vpc).or_else(any)?;
         let gateway = self.gateways.get(name)?;
         gateway.problem.is_none().then(|| name.clone())
     }
@@ -111,6 +163,20 @@ impl Inventory {
             }
             let mut numberless: Vec<(i64, Name, Name)> = Vec::new();
             for vpc in vpcs {
+                let needed = self.needed_gateway(&vpc).cloned();
+                let differs = match &needed {
+                    Some(needed) => {
+                        let before = self.joins.needed.insert(vpc.clone(), needed.clone());
+                        before.as_ref() != Some(needed)
+                    }
+                    None => self.joins.needed.remove(&vpc).is_some(),
+                };
+                if differs {
+                    // Where any gateway will do, its VPC's is the one.
+                    for service in self.crossings_of(&vpc) {
+                        self.wish_changed(&service);
+                    }
+                }
                 let wanted = self.gateway_of_vpc(&vpc);
                 let current = self.joins.joined.get(&vpc).cloned();
                 if current.as_ref().map(|join| &join.gateway) == wanted.as_ref() {
@@ -195,7 +261,10 @@ impl Inventory {
         }
         self.dirty.add(Unit::Vpc(vpc.clone()));
         let wishes = self.joins.wishes.get(vpc).into_iter().flatten();
-        let services: Vec<ObjectName> = wishes.map(|((_, name), _)| name.clone()).collect();
+        let mut services: Vec<ObjectName> = wishes.map(|((.., name), _)| name.clone()).collect();
+        services.extend(self.crossings_of(vpc));
+        services.extend(self.guests_of(vpc));
+        self.dirty.add(Unit::Calls(vpc.clone()));
         self.externals_of_vpc_changed(&services);
     }
 

@@ -4,6 +4,7 @@
 //! backends by theirs. Only changes of Vpcs, Subnets and namespaces, which everything in them rests on, walk that.
 
 mod addresses;
+mod crossing;
 mod dirty;
 mod eip;
 mod external;
@@ -32,6 +33,7 @@ use crate::name::{Name, ObjectName};
 use crate::nb::Ids;
 use crate::unit::{Kind, ObjectRef, Unit};
 
+use crossing::Crossings;
 use dirty::Dirty;
 use eip::Eip;
 use external::{Askers, Share};
@@ -86,6 +88,7 @@ pub struct Inventory {
     shares: HashMap<ObjectName, Share>,
     askers: Askers,
     joins: Joins,
+    crossings: Crossings,
     global: Option<global::Global>,
     /// Routers and switches of others.
     routers: Strangers,
@@ -132,6 +135,7 @@ impl Inventory {
             shares: HashMap::new(),
             askers: Askers::default(),
             joins: Joins::default(),
+            crossings: Crossings::default(),
             global: None,
             routers: Strangers::default(),
             switches: Strangers::default(),
@@ -315,9 +319,11 @@ impl Inventory {
         self.to_assess.insert(name.clone());
         self.joins.to_settle.insert(name.clone());
         self.defaults.clear();
-        for service in self.services_of.get(name).cloned().unwrap_or_default() {
+        let own = self.services_of.get(name).cloned().unwrap_or_default();
+        for service in own.into_iter().chain(self.guests_of(name)) {
             self.service_unsettled(&service);
         }
+        self.dirty.add(Unit::Calls(name.clone()));
         for subnet in self.subnets_of.get(name).cloned().unwrap_or_default() {
             self.dirty.add(Unit::Subnet(subnet.clone()));
             self.members_changed(&subnet);
@@ -777,7 +783,9 @@ impl Inventory {
         let moved = old.vpc != new.vpc || old.header.created != new.header.created;
         let unsettled = moved || old.wants != new.wants || old.dns != new.dns;
         let keeps = !moved && new.keep_external(old);
+        let targets: Vec<Name> = old.targets().into_iter().cloned().collect();
         self.external_leaves(&name, keeps);
+        self.crossing_leaves(&name, true);
         let Some(old) = self.services.get(&name) else {
             return;
         };
@@ -800,6 +808,7 @@ impl Inventory {
         self.unindex_service(&key);
         self.insert_service(key.clone(), new);
         self.external_arrived(&key);
+        self.drop_slots(&key, &targets);
         if unsettled {
             self.service_unsettled(&key);
         } else {
@@ -815,6 +824,7 @@ impl Inventory {
         let unit = Unit::Service(name.clone());
         self.release_vips(name);
         self.external_leaves(name, false);
+        self.crossing_leaves(name, false);
         self.unindex_service(name);
         self.services.remove(name);
         self.pending.remove(&(created, unit.clone()));

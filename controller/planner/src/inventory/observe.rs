@@ -151,6 +151,7 @@ impl Inventory {
             Unit::Service(name) => self.services.contains_key(name),
             Unit::EipGateway(name) => self.gateways.contains_key(name),
             Unit::Eip(name) => self.eips.contains_key(name),
+            Unit::Calls(vpc) => self.vpcs.contains_key(vpc),
             Unit::Global => true,
             Unit::Other(_) => false,
         }

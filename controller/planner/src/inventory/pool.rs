@@ -415,6 +415,13 @@ impl Pool {
         }
     }
 
+    /// True if the unit may have an address it has on record: nobody else was allocated it.
+    pub(crate) fn yields(&self, ip: IpAddr, unit: &Unit) -> bool {
+        self.claims
+            .get(&ip)
+            .is_none_or(|claims| claims.first.unit == *unit || !claims.first.allocated)
+    }
+
     /// Who holds the address.
     pub(crate) fn holder(&self, ip: IpAddr) -> Option<&Unit> {
         self.claims.get(&ip).map(|claims| &claims.first.unit)

@@ -380,11 +380,6 @@ fn read_backends(at: usize, entry: &yusur_crds::Backend, vpc: &str) -> Result<Ba
 /// What the spec asks for and this release does not do, each a clause of a sentence.
 fn unsupported(spec: &YusurServiceSpec, backends: &[Backends]) -> Box<[&'static str]> {
     let mut list = Vec::new();
-    if spec.source_address == SourceAddress::Preserve {
-        list.push(
-            "spec.sourceAddress: it is about backends in several VPCs, which are not built yet",
-        );
-    }
     if spec.node_access == Some(true) {
         list.push("spec.nodeAccess: access from cluster nodes is not built yet");
     }
@@ -402,7 +397,11 @@ fn unsupported(spec: &YusurServiceSpec, backends: &[Backends]) -> Box<[&'static 
         list.push("spec.algorithm: LeastConnections is not built yet, FlowHash is used");
     }
     if backends.iter().any(|entry| entry.elsewhere.is_some()) {
-        list.push("spec.backends[].vpc: backends in other VPCs are not built yet and are left out");
+        if spec.cluster_ip.as_deref() == Some("None") {
+            list.push("spec.backends[].vpc: a headless service resolves to its backends, those in other VPCs are left out");
+        } else if spec.eip.is_some() && spec.source_address == SourceAddress::ServiceGateway {
+            list.push("spec.sourceAddress: service gateways are not built yet, backends see the client's address as with Preserve");
+        }
     }
     list.into()
 }

@@ -1,0 +1,132 @@
+//! The outside of the play: an EIP gateway on a physical network, and hosts there.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context, Result};
+use yusur_testbed::lab::{AskError, Host, Outside, Protocol, Reply};
+use yusur_testbed::process::poll;
+
+use crate::world::{Guest, NODES, TCP, UDP, World};
+
+/// Where the gateway is, the preferred one first. Workloads are on other nodes.
+pub(crate) const GATEWAYS: [&str; 2] = ["gw1", "gw2"];
+
+/// A client behind the physical network's router, and that router's own addresses on the segment.
+pub(crate) const CLIENT: [&str; 2] = ["198.51.100.7", "2001:db8:c::7"];
+const ROUTER: [&str; 2] = ["192.0.2.254/24", "2001:db8:e::fe/64"];
+
+const GATEWAY: &str = "\
+kind: EipGateway
+metadata: {name: internet}
+spec:
+  cidrs: [192.0.2.0/24, \"2001:db8:e::/64\"]
+  nextHops: [192.0.2.254, \"2001:db8:e::fe\"]
+  physicalNetwork: outside
+  nodes: [gw1, gw2]
+  default: true
+";
+
+/// The lab with a gateway, and two hosts outside: one on the segment, one behind its router.
+pub(crate) struct Play<'a, 'b> {
+    pub(crate) world: &'a World<'b>,
+    _outside: Outside,
+    pub(crate) near: Host,
+    pub(crate) far: Host,
+}
+
+impl<'a, 'b> Play<'a, 'b> {
+    pub(crate) fn run(test: impl FnOnce(&Play<'_, '_>) -> Result<()>) -> Result<()> {
+        let chassis: Vec<&str> = NODES.iter().chain(&GATEWAYS).copied().collect();
+        World::run_on(&chassis, |world| {
+            let lab = world.lab;
+            let outside = Outside::new(lab, "outside", &GATEWAYS)?;
+            let near = outside.host(lab, "near", &["192.0.2.200/24", "2001:db8:e::c8/64"], "")?;
+            // The router is a client itself, by an address that is only reached through it.
+            let far = outside.host(
+                lab,
+                "far",
+                &ROUTER,
+                &format!(
+                    "addr add {}/32 dev lo\naddr add {}/128 dev lo nodad\n\
+                     route replace 192.0.2.0/25 dev eth0 src {}\n\
+                     route replace 2001:db8:e::/120 dev eth0 src {}\n",
+                    CLIENT[0], CLIENT[1], CLIENT[0], CLIENT[1]
+                ),
+            )?;
+            world.object("eipgateway/internet", "gateway.yaml", GATEWAY)?;
+            test(&Play {
+                world,
+                _outside: outside,
+                near,
+                far,
+            })
+        })
+    }
+
+    /// A service of the namespace and VPC `vpc`, over TCP and UDP, with these lines about its external address (indented
+    /// by two). Its backends are the Pods with the label `app: NAME`.
+    pub(crate) fn service(&self, name: &str, eip: &str) -> Result<Vec<SocketAddr>> {
+        let (_, app) = name.split_once('/').context("a namespace")?;
+        let status = self.world.service(
+            name,
+            &format!(
+                "{eip}
+  ipFamilyPolicy: RequireDualStack
+  ports: [{{name: a, port: 80, targetPort: {TCP}}}, {{name: b, port: 53, targetPort: {UDP}, protocol: UDP}}]
+  backends: [{{kind: Pod, selector: {{matchLabels: {{app: {app}}}}}}}]"
+            ),
+        )?;
+        let eips = status["eips"].as_array().context("eips")?;
+        let eips = eips.iter().filter_map(|eip| eip.as_str());
+        eips.map(|eip| Ok(SocketAddr::new(eip.parse()?, 80)))
+            .collect()
+    }
+}
+
+/// Asks until somebody answers: chassis elect the gateway's port and learn their neighbours at their own pace.
+pub(crate) fn first(host: &Host, address: SocketAddr) -> Result<Reply> {
+    let mut outcome = Err(AskError::Silence);
+    poll(|| {
+        outcome = host.ask(Protocol::Tcp, address);
+        Ok(outcome.is_ok())
+    })
+    .with_context(|| format!("asking {address} from outside: {outcome:?}"))?;
+    Ok(outcome?)
+}
+
+/// What a request from outside is to be: over both protocols, from `client`, answered by every one of `who`.
+pub(crate) fn expect(host: &Host, tcp: SocketAddr, client: &str, who: &[&str]) -> Result<()> {
+    first(host, tcp)?;
+    let client: IpAddr = client.parse()?;
+    for (protocol, port) in [(Protocol::Tcp, 80), (Protocol::Udp, 53)] {
+        let mut seen = std::collections::BTreeSet::new();
+        let address = SocketAddr::new(tcp.ip(), port);
+        for _ in 0..60 {
+            let reply = host
+                .ask(protocol, address)
+                .with_context(|| format!("{address} over {protocol} from {client}"))?;
+            assert_eq!(reply.client.ip(), client, "{address}");
+            seen.insert(reply.who);
+        }
+        assert_eq!(
+            seen.iter().map(String::as_str).collect::<Vec<_>>(),
+            who,
+            "{address}"
+        );
+    }
+    Ok(())
+}
+
+pub(crate) fn asked(guest: &Guest, address: SocketAddr) -> Result<(String, IpAddr)> {
+    let reply = guest
+        .ask(Protocol::Tcp, address)
+        .with_context(|| format!("{} asks {address}", guest.name()))?;
+    Ok((reply.who, reply.client.ip()))
+}
+
+pub(crate) fn is_refused_or_silent(outcome: &Result<Reply, AskError>) -> bool {
+    matches!(
+        outcome,
+        Err(AskError::Silence | AskError::Refused | AskError::Other(_))
+    )
+}
