@@ -1,8 +1,9 @@
-//! The story: who answers, a backend that dies, a neighbour that must not see, an accident that mends itself.
+//! The story: who answers, a backend that dies, a neighbour that must not see, an accident that mends itself, clients
+//! outside, a gateway that dies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +12,7 @@ use comfy_table::presets::NOTHING;
 use yusur_testbed::lab::{AskError, Protocol, Record};
 use yusur_testbed::process::poll;
 
-use crate::world::World;
+use crate::world::{GATEWAYS, STRANGER, World};
 
 /// How many requests a line of a table stands for. Choice is by hash: the smallest share is 1 in 7, so a line misses a
 /// backend that works once in ten million times.
@@ -32,7 +33,9 @@ pub(crate) fn tell(world: &World) -> Result<()> {
     everybody_answers(world)?;
     a_backend_dies(world)?;
     neighbours_do_not_meet(world)?;
-    an_accident_mends_itself(world)
+    an_accident_mends_itself(world)?;
+    the_outside_comes_in(world)?;
+    a_gateway_dies(world)
 }
 
 /// A table in the style of kubectl's.
@@ -56,15 +59,22 @@ fn ask(
     protocol: Protocol,
     vip: &str,
 ) -> Result<BTreeMap<String, usize>> {
-    let workload = world.workload(client)?;
     let address: SocketAddr = vip.parse().with_context(|| format!("the address {vip}"))?;
     let mut answered = BTreeMap::new();
     for _ in 0..REQUESTS {
-        let reply = workload
-            .ask(protocol, address)
-            .with_context(|| format!("{client} asks {vip}/{protocol}"))?;
+        let (reply, own) = if client == STRANGER.0 {
+            let own: IpAddr = STRANGER.1.parse().context("the stranger's address")?;
+            (world.stranger.ask(protocol, address), vec![own])
+        } else {
+            let workload = world.workload(client)?;
+            (
+                workload.ask(protocol, address),
+                workload.addresses().to_vec(),
+            )
+        };
+        let reply = reply.with_context(|| format!("{client} asks {vip}/{protocol}"))?;
         ensure!(
-            workload.addresses().contains(&reply.client.ip()),
+            own.contains(&reply.client.ip()),
             "{} saw {} for {client}: the client's address must be kept",
             reply.who,
             reply.client
@@ -87,16 +97,16 @@ fn line(
         who == expected.iter().copied().collect(),
         "{client} → {vip}/{protocol}: expected answers of {expected:?}, got {answered:?}"
     );
-    let on = world.workload(client)?.chassis();
+    let from = if client == STRANGER.0 {
+        format!("{client} outside")
+    } else {
+        format!("{client} on {}", world.workload(client)?.chassis())
+    };
     let counts: Vec<_> = answered
         .iter()
         .map(|(who, count)| format!("{} ×{count}", who.rsplit('/').next().unwrap_or(who)))
         .collect();
-    table.add_row([
-        format!("{client} on {on}"),
-        format!("{vip} {protocol}"),
-        counts.join("  "),
-    ]);
+    table.add_row([from, format!("{vip} {protocol}"), counts.join("  ")]);
     Ok(())
 }
 
@@ -289,6 +299,67 @@ fn an_accident_mends_itself(world: &World) -> Result<()> {
         &mut table,
         ("shop/client", Protocol::Tcp, VIP),
         &WEB[1..],
+    )?;
+    println!("{}", table.trim_fmt());
+    Ok(())
+}
+
+/// The external addresses, each of a VPC's service.
+const EXTERNAL: [(&str, &str, [&str; 2]); 2] = [
+    ("shop", "192.0.2.80:80", ["shop/vm-1", "shop/bm-1"]),
+    ("bank", "192.0.2.90:80", ["bank/ledger-1", "bank/ledger-vm"]),
+];
+
+fn the_outside_comes_in(world: &World) -> Result<()> {
+    chapter("From outside: an external address for a service of each VPC");
+    let mut table = table(["CLIENT", "ASKS", "ANSWERED BY"]);
+    for (vpc, address, who) in EXTERNAL {
+        // The gateway's port finds its node, and the node its neighbours.
+        let target = address.parse()?;
+        poll(|| Ok(world.stranger.ask(Protocol::Tcp, target).is_ok()))
+            .with_context(|| format!("waiting for the external address of Vpc {vpc}"))?;
+        line(
+            world,
+            &mut table,
+            (STRANGER.0, Protocol::Tcp, address),
+            &who,
+        )?;
+    }
+    println!("{}", table.trim_fmt());
+    let closed = "192.0.2.80:22".parse()?;
+    let outcome = world.stranger.ask(Protocol::Tcp, closed);
+    ensure!(
+        outcome.is_err(),
+        "{closed}, which no service has, answered: {outcome:?}"
+    );
+    println!(
+        "\nThe VPCs' own addresses overlap; outside they do not. Backends see the client's own address, {}.",
+        STRANGER.1
+    );
+    Ok(())
+}
+
+fn a_gateway_dies(world: &World) -> Result<()> {
+    let [first, second] = GATEWAYS;
+    chapter(format_args!(
+        "{first} dies in the middle of a stream of requests"
+    ));
+    let [(_, address, who), ..] = EXTERNAL;
+    let outage = world.stranger.outage(address.parse()?, || {
+        let node = world.lab.node(first)?;
+        node.vswitchd().kill()?;
+        node.controller().kill()
+    })?;
+    println!(
+        "{:.1} s later new connections work again, through {second}:\n",
+        outage.as_secs_f64()
+    );
+    let mut table = table(["CLIENT", "ASKS", "ANSWERED BY"]);
+    line(
+        world,
+        &mut table,
+        (STRANGER.0, Protocol::Tcp, address),
+        &who,
     )?;
     println!("{}", table.trim_fmt());
     Ok(())

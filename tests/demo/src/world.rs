@@ -1,4 +1,5 @@
-//! What the story plays in: OVN central, three nodes and a gateway, the controller, and workloads of every kind.
+//! What the story plays in: OVN central, three nodes and two gateways, a network outside, the controller, and workloads
+//! of every kind.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -8,14 +9,21 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use yusur_testbed::controller::{Controller, condition};
-use yusur_testbed::lab::{Lab, Protocol, Server, Workload};
+use yusur_testbed::lab::{Host, Lab, Outside, Protocol, Server, Workload};
 use yusur_testbed::ovsdb::Standalone;
 
 /// The machines.
-pub(crate) const NODES: [&str; 4] = ["node1", "node2", "node3", "gateway"];
+pub(crate) const NODES: [&str; 5] = ["node1", "node2", "node3", "gateway1", "gateway2"];
+
+/// The physical network of `outside.yaml`, and the machines on it.
+const NETWORK: &str = "internet";
+pub(crate) const GATEWAYS: [&str; 2] = ["gateway1", "gateway2"];
+
+/// The client on that network, and the name it goes by.
+pub(crate) const STRANGER: (&str, &str) = ("stranger", "192.0.2.200");
 
 /// The manifests, in the order they are shown in.
-const MANIFESTS: [(&str, &str); 4] = [
+const MANIFESTS: [(&str, &str); 5] = [
     (
         "01-networks.yaml",
         include_str!("../../../manifests/examples/shop/01-networks.yaml"),
@@ -29,6 +37,7 @@ const MANIFESTS: [(&str, &str); 4] = [
         include_str!("../../../manifests/examples/shop/03-services.yaml"),
     ),
     ("clients.yaml", include_str!("../clients.yaml")),
+    ("outside.yaml", include_str!("../outside.yaml")),
 ];
 
 /// A workload of the manifests: its unit, where it runs, what it is, and the ports it serves (none: it only asks).
@@ -58,7 +67,7 @@ const CAST: [Cast; 10] = [
         MACHINE,
     ),
     Cast::new("pod/shop/client", "node1", "Pod, asks", &[]),
-    Cast::new("pod/shop/visitor", "gateway", "Pod, asks", &[]),
+    Cast::new("pod/shop/visitor", "gateway2", "Pod, asks", &[]),
     Cast::new("pod/bank/ledger-1", "node1", "Pod", POD),
     Cast::new("vnic/bank/ledger-vm", "node2", "virtual machine", MACHINE),
     Cast::new("pod/bank/client", "node3", "Pod, asks", &[]),
@@ -93,6 +102,9 @@ pub(crate) struct World {
     servers: Mutex<BTreeMap<&'static str, Server>>,
     workloads: BTreeMap<&'static str, Workload>,
     pub(crate) controller: Controller,
+    /// The client outside.
+    pub(crate) stranger: Host,
+    _outside: Outside,
     pub(crate) lab: Lab,
 }
 
@@ -105,8 +117,18 @@ impl World {
             controller.display()
         );
         let lab = step(
-            "OVN central, three nodes and a gateway, each a network namespace with its own Open vSwitch",
+            "OVN central, three nodes and two gateways, each a network namespace with its own Open vSwitch",
             || Lab::start(&NODES),
+        )?;
+        let (outside, stranger) = step(
+            "a physical network that the gateways are on, and a client there",
+            || {
+                let outside = Outside::new(&lab, NETWORK, &GATEWAYS)?;
+                let addresses = [STRANGER.1, "192.0.2.254"].map(|address| format!("{address}/24"));
+                let addresses = addresses.each_ref().map(String::as_str);
+                let stranger = outside.host(&lab, STRANGER.0, &addresses, "")?;
+                Ok((outside, stranger))
+            },
         )?;
         let controller = step(
             "yusur-controller on a directory with the manifests of manifests/examples/shop",
@@ -123,6 +145,8 @@ impl World {
             servers: Mutex::new(servers),
             workloads,
             controller,
+            stranger,
+            _outside: outside,
             lab,
         };
         world.introduce();
@@ -221,6 +245,8 @@ fn start(program: &Path, nb: &Standalone, sb: &Standalone) -> Result<Controller>
         "shop/telemetry",
         "shop/coming-soon",
         "bank/ledger",
+        "shop/www",
+        "bank/www",
     ] {
         controller.wait_for(&format!("yusurservice/{service}"), |status| {
             condition(status, "Programmed") == Some("True")

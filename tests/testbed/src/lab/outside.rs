@@ -1,16 +1,29 @@
 //! The outside: a physical network that some chassis are on, and hosts there.
 
 use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::Lab;
 use super::chassis::without_offloads;
 use super::namespace::Namespace;
 use super::traffic::{AskError, Connection, Flow, Protocol, Reply, ask, connect, flow};
+use crate::process::PATIENCE;
 
 /// The bridge that is the segment; its name need only be unique within its namespace.
 const SEGMENT: &str = "segment";
+
+/// How often [`Host::outage`] opens a connection.
+const BEAT: Duration = Duration::from_millis(50);
+
+/// How many connections in a row have to be answered before the outage is over.
+const STEADY: usize = 20;
+
+/// An answer that took longer was one of TCP's second attempts (RFC 6298: after a second).
+const PROMPT: Duration = Duration::from_millis(500);
 
 /// A segment of a physical network.
 #[derive(Debug)]
@@ -118,6 +131,67 @@ impl Host {
     /// How it failed.
     pub fn flow(&self, address: SocketAddr) -> Result<Flow, AskError> {
         flow(&self.namespace, address)
+    }
+
+    /// Does something that breaks the way to `address`, and measures how long new TCP connections do not work: one is
+    /// opened every [`BEAT`] until [`STEADY`] in a row were answered promptly. The clock starts at the fault; zero means
+    /// that nobody noticed.
+    ///
+    /// # Errors
+    /// Those of `fault`, and if the way is not there again after [`PATIENCE`].
+    pub fn outage(
+        &self,
+        address: SocketAddr,
+        fault: impl FnOnce() -> Result<()>,
+    ) -> Result<Duration> {
+        let (told, answers) = mpsc::channel();
+        let began = Instant::now();
+        fault()?;
+        thread::scope(|scope| {
+            // When each attempt began, and whether it was answered promptly.
+            let mut attempts: Vec<(Duration, bool)> = Vec::new();
+            loop {
+                let number = attempts.len();
+                let start = began.elapsed();
+                attempts.push((start, false));
+                let told = told.clone();
+                scope.spawn(move || {
+                    let since = Instant::now();
+                    let answered = self.ask(Protocol::Tcp, address).is_ok();
+                    // The receiver is gone once the outage is over: then nobody asks.
+                    let _ = told.send((number, answered && since.elapsed() < PROMPT));
+                });
+                thread::sleep(BEAT);
+                for (number, prompt) in answers.try_iter() {
+                    if let Some(attempt) = attempts.get_mut(number) {
+                        attempt.1 = prompt;
+                    }
+                }
+                // The newest may still be under way.
+                let finished = attempts
+                    .iter()
+                    .rposition(|(_, prompt)| *prompt)
+                    .map_or(0, |last| last + 1);
+                let good = attempts[..finished]
+                    .iter()
+                    .rev()
+                    .take_while(|(_, prompt)| *prompt)
+                    .count();
+                if good >= STEADY {
+                    let first = finished - good;
+                    return Ok(if first == 0 {
+                        Duration::ZERO
+                    } else {
+                        attempts[first].0
+                    });
+                }
+                ensure!(
+                    start < PATIENCE,
+                    "{address} does not answer any more: {good} of {} connections",
+                    attempts.len()
+                );
+            }
+        })
     }
 
     /// Whether somebody on the segment answers for this address: ARP, or ND for an IPv6 one.
