@@ -30,13 +30,14 @@ pub enum BuildError {
     Tls(#[from] TlsError),
 }
 
-impl Builder {
-    pub(crate) fn new(database: Name) -> Self {
-        Self {
+impl Client {
+    /// Begins to describe a client of the database called `database`.
+    pub fn builder(database: impl Into<Name>) -> Builder {
+        Builder {
             settings: Settings {
                 remotes: Vec::new(),
                 tls: None,
-                database,
+                database: database.into(),
                 tables: Vec::new(),
                 everything: false,
                 indexes: Vec::new(),
@@ -52,7 +53,9 @@ impl Builder {
             },
         }
     }
+}
 
+impl Builder {
     /// Adds endpoints: all members of a cluster, or one server. Tried in this order, round and round.
     #[must_use]
     pub fn remotes(mut self, remotes: impl IntoIterator<Item = Remote>) -> Self {
@@ -211,6 +214,9 @@ impl Builder {
     ///
     /// # Errors
     /// [`BuildError`] for what can be told to never work.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn start(self) -> Result<Client, BuildError> {
         if self.settings.remotes.is_empty() {
             return Err(BuildError::Remote(RemoteError {

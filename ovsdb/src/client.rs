@@ -7,7 +7,6 @@ use parking_lot::MappedRwLockReadGuard;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
-use crate::builder::Builder;
 use crate::changes::Changes;
 use crate::core::{Core, Session};
 use crate::error::{FenceReason, RequestError, RetryReason, TransactError, sort, whole};
@@ -43,11 +42,6 @@ impl Drop for Inner {
 pub type Snapshot<'a> = MappedRwLockReadGuard<'a, Database>;
 
 impl Client {
-    /// Begins to describe a client of the database called `database`.
-    pub fn builder(database: impl Into<Name>) -> Builder {
-        Builder::new(database.into())
-    }
-
     pub(crate) fn from_core(core: Arc<Core>) -> Self {
         Self {
             inner: Arc::new(Inner { core }),

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::changes::Feed;
 use crate::condition::{ByTable, Conditions};
-use crate::lock::Locks;
+use crate::locks::Locks;
 use crate::remote::Remote;
 use crate::rpc::connection::Connection;
 use crate::rpc::framer::FrameLimits;

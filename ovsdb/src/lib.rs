@@ -74,6 +74,7 @@ mod fence;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod lock;
+mod locks;
 pub mod remote;
 mod rpc;
 mod server_db;
@@ -89,7 +90,8 @@ pub use changes::{Changes, Event};
 pub use client::{Client, Snapshot};
 pub use error::{BrokenReason, FenceReason, RequestError, RetryReason, TransactError};
 pub use fence::Fence;
-pub use lock::{Lock, LockState};
+pub use lock::Lock;
+pub use locks::LockState;
 pub use remote::Remote;
 pub use rpc::framer;
 pub use rpc::shared::ConnectionLost;

@@ -10,10 +10,10 @@ use jsonrpsee_core::middleware::{Request as RpcRequest, RpcServiceBuilder, RpcSe
 use ovsdb_model::OpError;
 
 use super::digest::Handler;
-use super::exchange::{Answer, Id, MonitorRequest};
+use super::exchange::{Answer, MonitorRequest};
 use super::shared::{ConnectionLost, Shared};
 use super::transport::{TransportOptions, transport};
-use super::wire::Request;
+use super::wire::{Id, Request};
 use crate::remote::Remote;
 use crate::stream::{self, ConnectError};
 use crate::tls::TlsOptions;

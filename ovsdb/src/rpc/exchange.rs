@@ -9,11 +9,8 @@ use ovsdb_model::OpError;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::wire::Request;
+use super::wire::{Id, Request};
 use crate::state::MonitorMethod;
-
-/// Names a request, to jsonrpsee and on the wire.
-pub(crate) type Id = u64;
 
 /// The result of a request: valid UTF-8.
 #[derive(Clone, Debug)]

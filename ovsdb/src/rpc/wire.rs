@@ -9,7 +9,8 @@ use ovsdb_model::OpError;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::exchange::Id;
+/// Names a request, to jsonrpsee and on the wire.
+pub(crate) type Id = u64;
 
 /// Any message, its parts still unparsed.
 #[derive(Debug, Deserialize)]

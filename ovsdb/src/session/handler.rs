@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::condition::ByTable;
 use crate::core::{Core, Resume};
-use crate::lock::LockState;
+use crate::locks::LockState;
 use crate::rpc::digest::Handler;
 use crate::rpc::exchange::MonitorRequest;
 use crate::server_db::{SERVER_DATABASE, ServerRow};

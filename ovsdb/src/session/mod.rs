@@ -12,7 +12,7 @@ use ovsdb_model::schema::Problem;
 use ovsdb_model::{Name, Uuid};
 
 use crate::core::{Core, Session};
-use crate::lock::LockRequest;
+use crate::locks::LockRequest;
 use crate::remote::Remote;
 use crate::rpc::connection::{CallError, Connection};
 use crate::rpc::transport::TransportOptions;
