@@ -335,6 +335,40 @@ async fn a_server_that_stops_reading_is_left() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Both sides have much to say, and the server reads only once it has said what it has to.
+#[tokio::test]
+async fn a_server_that_reads_only_once_it_is_read_is_no_standstill() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let echo = format!(
+        r#"{{"id":"e","method":"echo","params":["{}"]}}"#,
+        "x".repeat(100 << 10)
+    );
+    // More answers than the sockets hold, and then more to read.
+    let said = echo.repeat(150) + r#"{"method":"noise","params":[]}"#;
+    let mischief = at_first(Mischief {
+        deaf_until: Some(("transact", said.len() as u64)),
+        ..Mischief::default()
+    });
+    let proxy = Proxy::start(server.unix_path(), mischief).await?;
+    let client = started(northbound(&proxy.remote())).await;
+    let mut work = tokio::task::JoinSet::new();
+    for number in 0..40 {
+        let client = client.clone();
+        let much = Operation::comment("x".repeat(256 << 10));
+        work.spawn(async move {
+            let insert = insert(id(number), "much");
+            client.transact(vec![much, insert]).await
+        });
+    }
+    proxy.inject(said);
+    for outcome in soon(work.join_all()).await {
+        assert!(outcome.is_ok(), "{outcome:?}");
+    }
+    assert_eq!(names(&client).len(), 40);
+    assert_eq!(proxy.connections(), 1);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_server_that_dies_between_request_and_reply() -> anyhow::Result<()> {
     let server = Standalone::start(&installed("ovn-nb")?)?;

@@ -166,7 +166,7 @@ impl Connection {
     /// Takes a request back (RFC 7047 §4.1.4). `false` where the server does not even read.
     fn cancel(&self, id: Id) -> bool {
         let cancel = Request::new("cancel", &format!("[{id}]"));
-        self.shared.try_enqueue(cancel.finish_notification())
+        self.shared.try_request(cancel.finish_notification())
     }
 
     /// Ends the connection for `reason`.

@@ -97,7 +97,7 @@ impl Default for Expectation {
     /// replies.
     fn default() -> Self {
         use crate::state::MonitorMethod;
-        let shared = Shared::new(tokio::sync::mpsc::channel(1).0);
+        let (shared, _) = Shared::new();
         let monitors = [
             MonitorMethod::MonitorCondSince,
             MonitorMethod::MonitorCond,

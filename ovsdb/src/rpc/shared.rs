@@ -41,41 +41,90 @@ pub enum ConnectionLost {
 #[error("connection lost: {0}")]
 pub(crate) struct Gone(pub(super) Arc<ConnectionLost>);
 
+/// Requests that wait for the writer. Few: what waits here has left the caller's hands, so waiting further back is better.
+const REQUESTS: usize = 16;
+/// Answers that wait for the writer. ovsdb-server does not read while it has something to send: a reader that waited for
+/// room to answer, instead of reading on, could wait for ever.
+const ANSWERS: usize = 1024;
+
+/// What is to be written: answers, which pass by the requests that wait, and requests.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    requests: mpsc::Receiver<String>,
+    answers: mpsc::Receiver<String>,
+}
+
+impl Outbox {
+    /// The next message; `None` once nobody has any more.
+    pub(super) async fn next(&mut self) -> Option<String> {
+        tokio::select! {
+            biased;
+            Some(answer) = self.answers.recv() => Some(answer),
+            Some(request) = self.requests.recv() => Some(request),
+            else => None,
+        }
+    }
+}
+
 /// What sender, receiver and owner of a connection share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(super) exchanges: Exchanges,
-    to_writer: mpsc::Sender<String>,
+    requests: mpsc::Sender<String>,
+    answers: mpsc::Sender<String>,
     lost: watch::Sender<Option<Arc<ConnectionLost>>>,
     unexpected: AtomicU64,
 }
 
 impl Shared {
-    /// For a connection whose writer takes messages from `to_writer`'s other end.
-    pub(super) fn new(to_writer: mpsc::Sender<String>) -> Arc<Self> {
-        Arc::new(Self {
+    /// For a connection, and what its writer takes messages from.
+    pub(super) fn new() -> (Arc<Self>, Outbox) {
+        let (requests, outgoing_requests) = mpsc::channel(REQUESTS);
+        let (answers, outgoing_answers) = mpsc::channel(ANSWERS);
+        let shared = Self {
             exchanges: Exchanges::default(),
-            to_writer,
+            requests,
+            answers,
             lost: watch::Sender::new(None),
             unexpected: AtomicU64::new(0),
-        })
+        };
+        let outbox = Outbox {
+            requests: outgoing_requests,
+            answers: outgoing_answers,
+        };
+        (Arc::new(shared), outbox)
     }
 
-    /// Hands a message to the writer, once it has room.
-    pub(super) async fn enqueue(&self, message: String) -> Result<(), Gone> {
+    /// Hands a request to the writer, once it has room.
+    pub(super) async fn request(&self, message: String) -> Result<(), Gone> {
+        self.hand_over(&self.requests, message).await
+    }
+
+    /// Hands a request to the writer if it has room now.
+    pub(super) fn try_request(&self, message: String) -> bool {
+        self.requests.try_send(message).is_ok()
+    }
+
+    /// Hands an answer to the writer.
+    pub(super) async fn answer(&self, message: String) -> Result<(), Gone> {
+        self.hand_over(&self.answers, message).await
+    }
+
+    /// Hands a probe to the writer, to be sent before requests that wait. With so many answers ahead of it that there
+    /// is no room, there is no need for it either.
+    pub(super) fn probe(&self, message: String) {
+        let _ = self.answers.try_send(message);
+    }
+
+    async fn hand_over(&self, to: &mpsc::Sender<String>, message: String) -> Result<(), Gone> {
         tokio::select! {
             biased;
             reason = self.until_lost() => Err(Gone(reason)),
-            sent = self.to_writer.send(message) => match sent {
+            sent = to.send(message) => match sent {
                 Ok(()) => Ok(()),
                 Err(_) => Err(Gone(self.until_lost().await)),
             },
         }
-    }
-
-    /// Hands a message to the writer if it has room now.
-    pub(super) fn try_enqueue(&self, message: String) -> bool {
-        self.to_writer.try_send(message).is_ok()
     }
 
     /// Ends the connection; the first reason stands.

@@ -8,12 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use jsonrpsee_core::client::{ReceivedMessage, TransportReceiverT, TransportSenderT};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::digest::{Handler, Outcome, digest, probe};
 use super::framer::{FrameLimits, Framer};
-use super::shared::{ConnectionLost, Gone, Shared};
+use super::shared::{ConnectionLost, Gone, Outbox, Shared};
 use super::wire::Ticket;
 use crate::stream::{ReadHalf, WriteHalf};
 
@@ -34,12 +33,10 @@ pub(crate) fn transport<H: Handler>(
     options: TransportOptions,
     handler: H,
 ) -> (Sender, Receiver<H>, Arc<Shared>) {
-    // Small: what waits here has left the caller's hands, so waiting further back is better.
-    let (to_writer, from_senders) = mpsc::channel(16);
-    let shared = Shared::new(to_writer);
+    let (shared, outbox) = Shared::new();
     tokio::spawn(write_all(
         write,
-        from_senders,
+        outbox,
         options.stall_limit,
         shared.clone(),
     ));
@@ -62,12 +59,12 @@ pub(crate) fn transport<H: Handler>(
 /// Writes until the connection is lost or both ends are gone.
 async fn write_all(
     mut write: WriteHalf,
-    mut from_senders: mpsc::Receiver<String>,
+    mut outbox: Outbox,
     stall_limit: Duration,
     shared: Arc<Shared>,
 ) {
     let work = async {
-        while let Some(message) = from_senders.recv().await {
+        while let Some(message) = outbox.next().await {
             let mut rest = message.as_bytes();
             while !rest.is_empty() {
                 let written = tokio::time::timeout(stall_limit, write.write(rest))
@@ -111,7 +108,7 @@ impl TransportSenderT for Sender {
             Gone(Arc::new(ConnectionLost::Message(reason)))
         })?;
         let request = self.shared.exchanges.send(ticket.id);
-        self.shared.enqueue(request.finish(ticket.id)).await
+        self.shared.request(request.finish(ticket.id)).await
     }
 
     async fn close(&mut self) -> Result<(), Gone> {
@@ -164,7 +161,7 @@ impl<H: Handler> Receiver<H> {
                 Outcome::Nothing => {}
                 Outcome::ToClient(message) => return Ok(message),
                 Outcome::ToPeer(message) => {
-                    if self.shared.enqueue(message).await.is_err() {
+                    if self.shared.answer(message).await.is_err() {
                         return Err(ConnectionLost::Closed);
                     }
                 }
@@ -213,8 +210,7 @@ impl<H: Handler> Receiver<H> {
                         return Err(ConnectionLost::Silent(interval * 2));
                     }
                     self.probed = true;
-                    // A full queue means that the peer does not read: the writer's own limit covers that.
-                    self.shared.try_enqueue(probe());
+                    self.shared.probe(probe());
                 }
             }
         }

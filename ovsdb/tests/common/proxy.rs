@@ -10,7 +10,7 @@ use ovsdb::framer::{FrameLimits, Framer};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// What is done to one connection.
@@ -28,6 +28,9 @@ pub(crate) struct Mischief {
     pub(crate) mute_after: Option<&'static str>,
     /// Once the first request of this method was seen nothing more is read from the client.
     pub(crate) deaf_after: Option<&'static str>,
+    /// Once the first request of this method was seen nothing more is read from the client until it has taken so many
+    /// bytes, counted from then on: ovsdb-server does not read either while it has something to send.
+    pub(crate) deaf_until: Option<(&'static str, u64)>,
     /// The connection is cut when so many bytes have passed in either direction.
     pub(crate) cut_after: Option<u64>,
 }
@@ -107,6 +110,7 @@ async fn serve(
     // What goes to the client comes from several hands.
     let (outbox, mut letters) = mpsc::channel::<Option<Vec<u8>>>(4);
     let methods: parking_lot::Mutex<HashMap<String, String>> = parking_lot::Mutex::default();
+    let taken = watch::Sender::new(0);
     let passed = std::sync::atomic::AtomicU64::new(0);
     // How many of these bytes may still pass.
     let allowance = |bytes: &[u8]| {
@@ -118,6 +122,7 @@ async fn serve(
     };
     let requests = async {
         let mut framer = Framer::new(FrameLimits::default());
+        let mut goal = None;
         loop {
             while let Some(message) = framer.next_message()? {
                 let mut request: Value = serde_json::from_slice(&message)?;
@@ -148,6 +153,13 @@ async fn serve(
                 }
                 if mischief.deaf_after == Some(method.as_str()) {
                     std::future::pending::<()>().await;
+                }
+                if let Some((wanted, bytes)) = mischief.deaf_until
+                    && wanted == method
+                {
+                    let mut taken = taken.subscribe();
+                    let goal = *goal.get_or_insert(*taken.borrow() + bytes);
+                    taken.wait_for(|taken| *taken >= goal).await?;
                 }
             }
             if from_client.read_buf(framer.space()).await? == 0 {
@@ -200,6 +212,7 @@ async fn serve(
             let allowed = allowance(&bytes);
             for piece in bytes[..allowed].chunks(mischief.pieces.unwrap_or(usize::MAX)) {
                 to_client.write_all(piece).await?;
+                taken.send_modify(|taken| *taken += piece.len() as u64);
                 if mischief.pieces.is_some() {
                     // Lets the other side read what there is.
                     tokio::task::yield_now().await;
