@@ -52,8 +52,11 @@ pub(crate) struct Demands {
 /// Why a server will not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unfit {
-    #[error("the server has no database {0:?}")]
-    NoDatabase(String),
+    #[error("the server has no database {wanted:?}; it has {}", list(.present))]
+    NoDatabase {
+        wanted: String,
+        present: Vec<String>,
+    },
     #[error("the server is cut off from the rest of its cluster, or from the server it relays")]
     NotConnected,
     #[error("the server does not lead its cluster, and only the leader will do")]
@@ -64,6 +67,27 @@ pub(crate) enum Unfit {
     OtherCluster { found: String, wanted: Uuid },
     #[error("the server lags: its log is at index {found}, {seen} was seen before")]
     Stale { found: i64, seen: i64 },
+}
+
+/// As a part of a sentence.
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// The names of the databases that a server has, `_Server` aside, sorted.
+pub(crate) fn names(database: &Database) -> Vec<String> {
+    let rows = database.rows(SERVER_TABLE);
+    let names = rows.filter_map(|(_, row)| row.get_str("name"));
+    let mut names: Vec<String> = names
+        .filter(|name| *name != SERVER_DATABASE)
+        .map(str::to_owned)
+        .collect();
+    names.sort();
+    names
 }
 
 impl ServerRow {

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::client::danger::{
@@ -45,16 +45,22 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
         /// The reader's reason.
-        source: rustls_pki_types::pem::Error,
+        source: pem::Error,
     },
     /// A file holds nothing of the kind wanted.
-    #[error("TLS {what} {}: no certificate in it", path.display())]
+    #[error("TLS {what} {}: there is none in the file", path.display())]
     Empty {
         /// What the file is for.
         what: &'static str,
         /// The file.
         path: PathBuf,
     },
+    /// A private key under a password, for which there is nobody to ask.
+    #[error(
+        "TLS private key {}: it is encrypted; take the password off (`openssl pkey`) and protect the file instead",
+        .0.display()
+    )]
+    Encrypted(PathBuf),
     /// A certificate without its key, or the reverse.
     #[error("TLS: a certificate and its private key must be given together")]
     Unpaired,
@@ -136,11 +142,7 @@ impl TlsOptions {
             (None, None) => builder.with_no_client_auth(),
             (Some(certificate), Some(key)) => {
                 let chain = certificates("certificate", certificate)?;
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::File {
-                    what: "private key",
-                    path: key.clone(),
-                    source,
-                })?;
+                let key = private_key(key)?;
                 builder
                     .with_client_auth_cert(chain, key)
                     .map_err(|source| TlsError::Refused {
@@ -158,6 +160,29 @@ impl TlsOptions {
 pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
     let name = host.split_once('%').map_or(host, |(address, _)| address);
     ServerName::try_from(name.to_owned()).map_err(|_| TlsError::ServerName(host.to_owned()))
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let what = "private key";
+    let fail = |source| TlsError::File {
+        what,
+        path: path.to_owned(),
+        source,
+    };
+    let text = std::fs::read(path).map_err(|error| fail(pem::Error::Io(error)))?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|source| {
+        // "BEGIN ENCRYPTED PRIVATE KEY", in older files "Proc-Type: 4,ENCRYPTED".
+        if memchr::memmem::find(&text, b"ENCRYPTED").is_some() {
+            TlsError::Encrypted(path.to_owned())
+        } else if matches!(source, pem::Error::NoItemsFound) {
+            TlsError::Empty {
+                what,
+                path: path.to_owned(),
+            }
+        } else {
+            fail(source)
+        }
+    })
 }
 
 fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -272,5 +297,27 @@ mod tests {
             .client_config()
             .unwrap_err();
         assert!(error.to_string().contains("/nonexistent/ca.pem"), "{error}");
+    }
+
+    #[test]
+    fn a_file_without_a_key_that_can_be_used_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        for (text, word) in [
+            (
+                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+                "encrypted",
+            ),
+            (
+                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n\
+                 -----END RSA PRIVATE KEY-----\n",
+                "encrypted",
+            ),
+            ("", "none in the file"),
+        ] {
+            let path = dir.path().join("key.pem");
+            std::fs::write(&path, text).unwrap();
+            let error = private_key(&path).unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains("key.pem"), "{error}");
+        }
     }
 }

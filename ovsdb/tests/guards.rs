@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::*;
 use ovsdb::model::{Operation, Uuid};
-use ovsdb::{Fence, FenceReason, LockState, Phase, TlsOptions, TransactError, Transaction};
+use ovsdb::{Fence, FenceReason, LockState, Phase, State, TlsOptions, TransactError, Transaction};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::ServerConfig;
@@ -177,6 +177,56 @@ async fn tls_with_both_certificates() -> anyhow::Result<()> {
         let state = state_where(&refused, |state| state.failures > 0).await;
         assert!(state.last_error.as_ref().unwrap().contains(word), "{state}");
     }
+    Ok(())
+}
+
+/// Certificates live for days, programs for months.
+#[tokio::test]
+async fn certificates_are_read_anew_at_every_connection() -> anyhow::Result<()> {
+    let server = Standalone::start_tls(&installed("ovn-nb")?)?;
+    let ours = server.pki().unwrap().client();
+    let dir = tempfile::tempdir()?;
+    let strange = Pki::generate(dir.path(), "127.0.0.1".parse()?)?;
+    let files = [
+        dir.path().join("ca.pem"),
+        dir.path().join("cert.pem"),
+        dir.path().join("key.pem"),
+    ];
+    let show = |identity: &Identity| {
+        for (from, to) in [&identity.ca, &identity.certificate, &identity.key]
+            .into_iter()
+            .zip(&files)
+        {
+            // As a rotation does it: at one stroke.
+            let new = to.with_extension("new");
+            std::fs::copy(from, &new)?;
+            std::fs::rename(&new, to)?;
+        }
+        anyhow::Ok(())
+    };
+    show(ours)?;
+    let [ca, certificate, key] = &files;
+    // By its IPv6 address, which the certificate names.
+    let free = std::net::TcpListener::bind("[::1]:0")?.local_addr()?;
+    let passive = format!("pssl:{}:[::1]", free.port());
+    server.appctl(&["ovsdb-server/add-remote", &passive])?;
+    let tls = TlsOptions::new(ca)
+        .identity(certificate, key)
+        .verify_name(true);
+    let client = started(northbound(&format!("ssl:{free}")).tls(tls)).await;
+
+    show(strange.client())?;
+    client.reconnect();
+    let said = |words: &'static str| {
+        let error = |state: &State| state.last_error.clone().unwrap_or_default();
+        state_where(&client, move |state| error(state).contains(words))
+    };
+    said("invalid peer certificate").await;
+    std::fs::remove_file(key)?;
+    said("key.pem").await;
+    show(ours)?;
+    state_where(&client, |state| state.is_synced()).await;
+    soon(client.transact(vec![insert(id(1), "a")])).await?;
     Ok(())
 }
 

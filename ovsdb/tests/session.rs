@@ -8,6 +8,7 @@ use ovsdb::{
     BrokenReason, Client, Event, MonitorMethod, Phase, Remote, RequestError, RetryReason,
     TransactError, Transaction,
 };
+use tokio::io::AsyncReadExt as _;
 use yusur_testbed::ovsdb::{Cluster, Standalone};
 use yusur_testbed::schemas::{Schema, installed, newest};
 
@@ -449,6 +450,114 @@ async fn a_condition_that_contradicts_the_schema_is_said() -> anyhow::Result<()>
         error.contains("Load_Balancer") && error.contains("vips"),
         "{error}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_said_with_those_that_are() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let client = Client::builder("OVN_Southbound")
+        .remotes(Remote::parse_list(&server.unix())?)
+        .everything()
+        .start()?;
+    let state = state_where(&client, |state| state.failures > 0).await;
+    let error = state.last_error.clone().unwrap();
+    assert!(
+        error.contains("\"OVN_Southbound\"; it has OVN_Northbound"),
+        "{error}"
+    );
+    Ok(())
+}
+
+/// A server drops clients that do not answer its echoes.
+#[tokio::test]
+async fn an_idle_session_outlives_the_patience_of_the_server() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    server.appctl(&[
+        "ovsdb-server/add-remote",
+        "db:OVN_Northbound,NB_Global,connections",
+    ])?;
+    let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    server.transact(&[
+        serde_json::json!({"op": "insert", "table": "Connection", "uuid-name": "c", "row": {
+            "target": format!("ptcp:{}:127.0.0.1", free.port()), "inactivity_probe": 3000}}),
+        serde_json::json!({"op": "insert", "table": "NB_Global", "row": {"connections": ["named-uuid", "c"]}}),
+    ])?;
+    let client = started(northbound(&format!("tcp:{free}")).probe_interval(None)).await;
+    // One that never answers shows how patient the server is.
+    for _ in 0..2 {
+        let mut silent = tokio::net::TcpStream::connect(free).await?;
+        let mut heard = Vec::new();
+        soon(silent.read_to_end(&mut heard)).await?;
+        assert!(String::from_utf8(heard)?.contains("\"echo\""));
+    }
+    assert_eq!(client.state().borrow().counters.attempts, 1);
+    soon(client.transact(vec![insert(id(1), "a")])).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_row_of_many_megabytes_goes_there_and_back() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let (writer, reader) = (
+        started(northbound(&server.unix())).await,
+        started(northbound(&server.tcp())).await,
+    );
+    let long = "\u{1}é\"\\".repeat(1 << 19);
+    let note = [("note", long.clone())];
+    soon(writer.transact(vec![
+        insert(id(1), "a"),
+        Operation::mutate(
+            "Load_Balancer",
+            id(1),
+            Mutation::set_keys("external_ids", note),
+        ),
+    ]))
+    .await?;
+    let has = |client: &Client| {
+        let read = client.read();
+        let row = read.row("Load_Balancer", id(1));
+        row.is_some_and(|row| row.map_str("external_ids", "note") == Some(&long))
+    };
+    assert!(has(&writer));
+    eventually(&reader, |_| has(&reader)).await;
+    let select = Operation::select("Load_Balancer", vec![], ["external_ids"]);
+    let results = soon(reader.transact(vec![select])).await?;
+    let OpResult::Rows(rows) = &results[0] else {
+        panic!("{:?}", results[0])
+    };
+    assert_eq!(rows[0].map_str("external_ids", "note"), Some(&*long));
+    Ok(())
+}
+
+#[tokio::test]
+async fn answers_find_those_who_asked() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let client = started(northbound(&server.unix())).await;
+    let mut many = tokio::task::JoinSet::new();
+    for number in 0..500 {
+        let client = client.clone();
+        many.spawn(async move {
+            let name = number.to_string();
+            let select = Operation::select(
+                "Load_Balancer",
+                vec![Clause::equal("name", &*name)],
+                ["name"],
+            );
+            let results = client
+                .transact(vec![insert(id(number), &name), select])
+                .await;
+            (name, results)
+        });
+    }
+    for (name, results) in soon(many.join_all()).await {
+        let results = results?;
+        let OpResult::Rows(rows) = &results[1] else {
+            panic!("{:?}", results[1])
+        };
+        assert_eq!(rows[0].get_str("name"), Some(&*name));
+    }
+    assert_eq!(names(&client).len(), 500);
     Ok(())
 }
 

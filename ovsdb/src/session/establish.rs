@@ -68,8 +68,7 @@ impl Keeper {
                 other?;
             }
         }
-        let row = link.server_row.borrow().clone();
-        self.judge(row.as_ref())
+        self.judge(link)
     }
 
     /// Reads the schema, asks for locks, and brings the replica up to date.

@@ -13,7 +13,7 @@ use crate::core::{Core, Resume};
 use crate::locks::LockState;
 use crate::rpc::digest::Handler;
 use crate::rpc::exchange::MonitorRequest;
-use crate::server_db::{SERVER_DATABASE, ServerRow};
+use crate::server_db::{SERVER_DATABASE, ServerRow, names};
 use crate::state::MonitorMethod;
 
 /// A monitor that is, or is about to be, in place on a connection.
@@ -54,6 +54,14 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// The names of the databases that the server has.
+    pub(crate) fn databases(&self) -> Vec<String> {
+        let server = self.server.lock();
+        server
+            .as_ref()
+            .map_or_else(Vec::new, |(_, database)| names(database))
+    }
+
     pub(crate) fn new(generation: u64) -> Arc<Self> {
         Arc::new(Self {
             generation,

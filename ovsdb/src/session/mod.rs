@@ -17,7 +17,7 @@ use crate::remote::Remote;
 use crate::rpc::connection::{CallError, Connection};
 use crate::rpc::transport::TransportOptions;
 use crate::rpc::wire::Request;
-use crate::server_db::{Demands, Model, ServerRow, Unfit};
+use crate::server_db::{Demands, Model, Unfit};
 use crate::session::handler::{Link, SessionHandler};
 use crate::state::Phase;
 
@@ -232,10 +232,7 @@ impl Keeper {
             loop {
                 tokio::select! {
                     reason = connection.until_lost() => return Err(SessionError::Lost(reason)),
-                    _ = server_row.changed() => {
-                        let row = server_row.borrow_and_update().clone();
-                        self.judge(row.as_ref())?;
-                    }
+                    _ = server_row.changed() => self.judge(link)?,
                     _ = canceled.changed() => {
                         tracing::info!(database = %self.core.settings.database, "the database's schema has changed");
                         self.core.set_session(None);
@@ -265,10 +262,14 @@ impl Keeper {
     }
 
     /// Whether the server will do, by what `_Server` says of our database.
-    fn judge(&mut self, row: Option<&ServerRow>) -> Result<(), SessionError> {
+    fn judge(&mut self, link: &Link) -> Result<(), SessionError> {
         let settings = &self.core.settings;
-        let Some(row) = row else {
-            return Err(Unfit::NoDatabase(settings.database.to_string()).into());
+        let Some(row) = link.server_row.borrow().clone() else {
+            return Err(Unfit::NoDatabase {
+                wanted: settings.database.to_string(),
+                present: link.databases(),
+            }
+            .into());
         };
         self.core.update_state(|state| {
             state.leader = Some(row.leader);
