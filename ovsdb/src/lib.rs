@@ -62,7 +62,14 @@
 //! - A stream of changes never holds more than the database does, however slow its reader is, and never slows the
 //!   session.
 
-pub use ovsdb_model as model;
+/// Values, schemas, operations, updates and the replica's content, without any input or output: the crate
+/// `ovsdb-model`, so that a program needs to know only this one.
+pub mod model {
+    // They write `::ovsdb::model` where those of `ovsdb-model` write `::ovsdb_model`.
+    pub use ovsdb_derive::{StringEnumByOvsdb as StringEnum, TableByOvsdb as Table};
+    #[doc(inline)]
+    pub use ovsdb_model::*;
+}
 
 mod builder;
 pub mod changes;

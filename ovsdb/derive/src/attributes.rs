@@ -47,10 +47,8 @@ impl Attributes {
         Ok(found)
     }
 
-    /// The path of the model crate.
-    pub(crate) fn krate(&self) -> Path {
-        self.krate
-            .clone()
-            .unwrap_or_else(|| syn::parse_quote!(::ovsdb_model))
+    /// The path of the model.
+    pub(crate) fn krate(&self, otherwise: Path) -> Path {
+        self.krate.clone().unwrap_or(otherwise)
     }
 }

@@ -1,38 +1,44 @@
-//! `#[derive(Table)]` and `#[derive(StringEnum)]` for the `ovsdb-model` crate, which documents and re-exports them.
+//! `#[derive(Table)]` and `#[derive(StringEnum)]`, which `ovsdb-model` and `ovsdb::model` re-export: two of each, since the
+//! code they write names the crate that it finds the model by, and a program has one or the other.
 
 mod attributes;
 mod string_enum;
 mod table;
 
 use proc_macro::TokenStream;
-use syn::{DeriveInput, parse_macro_input};
+use syn::{DeriveInput, Path, parse_macro_input, parse_quote};
 
-/// Implements `ovsdb_model::Table` for a struct with named fields, each a column, and adds a constant (`COL_VIPS`) for
-/// each column's name.
-///
-/// On the struct: `#[ovsdb(table = "Load_Balancer")]` names the table (without it the struct's own name does);
-/// `#[ovsdb(crate = "ovsdb::model")]` says where the model crate is found, if not at `::ovsdb_model`.
-///
-/// On a field: `#[ovsdb(column = "type")]` names the column (without it the field's own name does); `#[ovsdb(uuid)]`
-/// marks the one field, if any, that holds the row's own UUID, which is read but never written.
+#[doc = include_str!("table.md")]
 #[proc_macro_derive(Table, attributes(ovsdb))]
 pub fn derive_table(input: TokenStream) -> TokenStream {
-    let input = parse_macro_input!(input as DeriveInput);
-    table::derive(&input)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    write(table::derive, input, parse_quote!(::ovsdb_model))
 }
 
-/// Implements `ovsdb_model::AtomValue` for an enum whose variants stand for words.
-///
-/// A variant's word is its name in lower case with hyphens (`SourceHash` is `source-hash`), or given:
-/// `#[ovsdb(word = "ip_src")]`. One variant with a single field may be marked `#[ovsdb(other)]`: it takes words that
-/// have no variant, and its field any type that converts from and to text (`From<&str>`, `AsRef<str>`). Without it an
-/// unknown word is an error when a row is read.
+#[doc = include_str!("table.md")]
+#[proc_macro_derive(TableByOvsdb, attributes(ovsdb))]
+pub fn derive_table_by_ovsdb(input: TokenStream) -> TokenStream {
+    write(table::derive, input, parse_quote!(::ovsdb::model))
+}
+
+#[doc = include_str!("string_enum.md")]
 #[proc_macro_derive(StringEnum, attributes(ovsdb))]
 pub fn derive_string_enum(input: TokenStream) -> TokenStream {
+    write(string_enum::derive, input, parse_quote!(::ovsdb_model))
+}
+
+#[doc = include_str!("string_enum.md")]
+#[proc_macro_derive(StringEnumByOvsdb, attributes(ovsdb))]
+pub fn derive_string_enum_by_ovsdb(input: TokenStream) -> TokenStream {
+    write(string_enum::derive, input, parse_quote!(::ovsdb::model))
+}
+
+fn write(
+    derive: fn(&DeriveInput, Path) -> syn::Result<proc_macro2::TokenStream>,
+    input: TokenStream,
+    model: Path,
+) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
-    string_enum::derive(&input)
+    derive(&input, model)
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }

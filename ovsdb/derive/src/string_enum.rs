@@ -3,18 +3,18 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::spanned::Spanned;
-use syn::{Data, DeriveInput, Error, Fields, LitStr};
+use syn::{Data, DeriveInput, Error, Fields, LitStr, Path};
 
 use crate::attributes::Attributes;
 
-pub(crate) fn derive(input: &DeriveInput) -> syn::Result<TokenStream> {
+pub(crate) fn derive(input: &DeriveInput, model: Path) -> syn::Result<TokenStream> {
     let Data::Enum(data) = &input.data else {
         return Err(Error::new(
             input.span(),
             "StringEnum can be derived for enums only",
         ));
     };
-    let krate = Attributes::read(&input.attrs, &["crate"])?.krate();
+    let krate = Attributes::read(&input.attrs, &["crate"])?.krate(model);
     let ident = &input.ident;
 
     let (mut writes, mut reads, mut words, mut other) = (Vec::new(), Vec::new(), Vec::new(), None);
@@ -106,7 +106,8 @@ mod tests {
     use super::*;
 
     fn refusal(input: &DeriveInput) -> String {
-        derive(input).map_or_else(|error| error.to_string(), |_| String::new())
+        derive(input, parse_quote!(::ovsdb_model))
+            .map_or_else(|error| error.to_string(), |_| String::new())
     }
 
     #[test]

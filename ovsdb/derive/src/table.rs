@@ -6,7 +6,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Data, DeriveInput, Error, Field, Fields, Ident, LitStr};
+use syn::{Data, DeriveInput, Error, Field, Fields, Ident, LitStr, Path};
 
 use crate::attributes::Attributes;
 
@@ -17,7 +17,7 @@ struct Column<'a> {
     constant: Ident,
 }
 
-pub(crate) fn derive(input: &DeriveInput) -> syn::Result<TokenStream> {
+pub(crate) fn derive(input: &DeriveInput, model: Path) -> syn::Result<TokenStream> {
     let Data::Struct(data) = &input.data else {
         return Err(Error::new(
             input.span(),
@@ -31,7 +31,7 @@ pub(crate) fn derive(input: &DeriveInput) -> syn::Result<TokenStream> {
         ));
     };
     let attributes = Attributes::read(&input.attrs, &["table", "crate"])?;
-    let krate = attributes.krate();
+    let krate = attributes.krate(model);
     let ident = &input.ident;
     let table = attributes
         .table
@@ -124,7 +124,8 @@ mod tests {
     use super::*;
 
     fn refusal(input: &DeriveInput) -> String {
-        derive(input).map_or_else(|error| error.to_string(), |_| String::new())
+        derive(input, parse_quote!(::ovsdb_model))
+            .map_or_else(|error| error.to_string(), |_| String::new())
     }
 
     #[test]

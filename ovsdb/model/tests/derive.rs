@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ovsdb_model as renamed;
 use ovsdb_model::{
     Atom, AtomType, AtomValue, ColumnKind, Database, Datum, Name, Operation, Row, Shape,
     StringEnum, Table, Uuid,
@@ -16,6 +17,7 @@ enum Protocol {
 }
 
 #[derive(Debug, Clone, PartialEq, StringEnum)]
+#[ovsdb(crate = "renamed")]
 enum Selection {
     EthSrc,
     #[ovsdb(word = "ip_src")]
@@ -25,7 +27,7 @@ enum Selection {
 }
 
 #[derive(Debug, Clone, PartialEq, Table)]
-#[ovsdb(table = "Load_Balancer")]
+#[ovsdb(table = "Load_Balancer", crate = "renamed")]
 struct Balancer {
     #[ovsdb(uuid)]
     id: Uuid,
