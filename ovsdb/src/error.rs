@@ -143,7 +143,7 @@ pub(crate) fn whole(error: OpError) -> TransactionError {
     TransactionError {
         error,
         operation: None,
-        place: None,
+        place: Some("the request".to_owned()),
     }
 }
 

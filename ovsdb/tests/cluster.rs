@@ -1,4 +1,5 @@
-//! A real Raft cluster of three: following the leader, reading from a follower, resuming, keeping to the cluster.
+//! A real Raft cluster of three: following the leader, reading from a follower or a relay, resuming, keeping to the
+//! cluster.
 
 mod common;
 
@@ -93,6 +94,34 @@ async fn a_follower_will_do_where_it_may() -> anyhow::Result<()> {
         state.last_error.as_ref().unwrap().contains("does not lead"),
         "{state}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_relay_will_do_where_a_follower_may() -> anyhow::Result<()> {
+    let cluster = Cluster::start(1, &installed("ovn-nb")?)?;
+    let source = cluster.member(0);
+    let relay = Standalone::relay(source)?;
+    let client = started(northbound(&relay.tcp()).leader_only(false)).await;
+    for number in 0..20 {
+        insist(&client, id(number), "a").await;
+        assert!(client.read().row("Load_Balancer", id(number)).is_some());
+    }
+    assert_equals_dump(&client, &source.dump()?, &["Load_Balancer"]);
+
+    // Without its source it knows no more than we do.
+    source.kill()?;
+    let state = state_where(&client, |state| state.failures > 2).await;
+    let error = state.last_error.clone().unwrap();
+    assert!(error.contains("the server it relays"), "{error}");
+    source.start()?;
+    state_where(&client, |state| state.is_synced()).await;
+    insist(&client, id(20), "b").await;
+    assert_equals_dump(&client, &source.dump()?, &["Load_Balancer"]);
+
+    let strict = northbound(&relay.tcp()).start()?;
+    let error = failure(&strict).await;
+    assert!(error.contains("does not lead"), "{error}");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::*;
 use ovsdb::model::{Operation, Uuid};
-use ovsdb::{Fence, FenceReason, LockState, Phase, State, TlsOptions, TransactError, Transaction};
+use ovsdb::{Fence, FenceReason, LockState, State, TlsOptions, TransactError, Transaction};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::ServerConfig;
@@ -134,12 +134,9 @@ async fn tls_with_both_certificates() -> anyhow::Result<()> {
         (TlsOptions::new(&ours.ca), ""),
     ] {
         let refused = northbound(&remote).tls(tls).start()?;
-        let state = state_where(&refused, |state| {
-            state.phase == Phase::Disconnected && state.failures > 0
-        })
-        .await;
-        assert!(state.last_error.as_ref().unwrap().contains(word), "{state}");
-        assert_eq!(state.counters.sessions, 0);
+        let error = failure(&refused).await;
+        assert!(error.contains(word), "{error}");
+        assert_eq!(refused.state().borrow().counters.sessions, 0);
     }
     assert!(
         northbound(&remote).start().is_err(),
@@ -174,8 +171,8 @@ async fn tls_with_both_certificates() -> anyhow::Result<()> {
         let refused = northbound(&remote)
             .tls(good.clone().verify_name(verify))
             .start()?;
-        let state = state_where(&refused, |state| state.failures > 0).await;
-        assert!(state.last_error.as_ref().unwrap().contains(word), "{state}");
+        let error = failure(&refused).await;
+        assert!(error.contains(word), "{error}");
     }
     Ok(())
 }

@@ -289,37 +289,39 @@ async fn a_server_that_falls_silent_is_left() -> anyhow::Result<()> {
         });
         let proxy = Proxy::start(server.unix_path(), mischief).await?;
         let client = northbound(&proxy.remote())
-            .probe_interval(Duration::from_millis(100))
+            .probe_interval(Duration::from_secs(1))
             .start()?;
         soon(client.synced()).await;
         if mute == "transact" {
             works(&client, id(1)).await;
         }
         let state = state_where(&client, |state| {
-            state.is_synced() && state.counters.attempts == 2
+            state.is_synced() && state.counters.attempts > 1
         })
         .await;
-        assert_eq!(proxy.connections(), 2, "{state}");
+        assert!(proxy.connections() > 1, "{state}");
         soon(client.transact(vec![Operation::comment("again")])).await?;
     }
     Ok(())
 }
 
-#[tokio::test]
-async fn a_server_that_stops_reading_is_left() -> anyhow::Result<()> {
-    let server = Standalone::start(&installed("ovn-nb")?)?;
+/// A client whose server reads nothing any more, for as long as the first connection lasts.
+async fn unheard(server: &Standalone, stall_limit: Duration) -> anyhow::Result<(Client, Proxy)> {
     let mischief = at_first(Mischief {
         deaf_after: Some("transact"),
         ..Mischief::default()
     });
     let proxy = Proxy::start(server.unix_path(), mischief).await?;
-    let client = started(
-        northbound(&proxy.remote())
-            .stall_limit(Duration::from_millis(300))
-            .probe_interval(None),
-    )
-    .await;
-    soon(client.transact(vec![insert(id(1), "a")])).await?;
+    let builder = northbound(&proxy.remote()).stall_limit(stall_limit);
+    let client = started(builder.probe_interval(None)).await;
+    soon(client.transact(vec![Operation::comment("the last that is read")])).await?;
+    Ok((client, proxy))
+}
+
+#[tokio::test]
+async fn a_server_that_stops_reading_is_left() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let (client, _proxy) = unheard(&server, Duration::from_millis(300)).await?;
     // More than the sockets hold: the rest of it cannot be sent.
     let much = vec![Operation::comment("x".repeat(32 << 20))];
     let outcome = soon(client.transact(much)).await;
@@ -376,13 +378,13 @@ async fn a_server_that_dies_between_request_and_reply() -> anyhow::Result<()> {
         .into_iter()
         .enumerate()
     {
-        let mischief = at_first(Mischief {
+        let mischief = Mischief {
             instead_of_reply: Some(("transact", reply.as_bytes().to_vec())),
             ..Mischief::default()
-        });
-        let proxy = Proxy::start(server.unix_path(), mischief).await?;
+        };
+        let proxy = Proxy::start(server.unix_path(), move |_| mischief.clone()).await?;
         let client =
-            started(northbound(&proxy.remote()).probe_interval(Duration::from_millis(200))).await;
+            started(northbound(&proxy.remote()).probe_interval(Duration::from_secs(2))).await;
         let uuid = id(number as u128);
         let outcome = soon(client.transact(vec![insert(uuid, "which")])).await;
         assert!(
@@ -391,7 +393,7 @@ async fn a_server_that_dies_between_request_and_reply() -> anyhow::Result<()> {
         );
         // The server carried it out; looking again says so.
         state_where(&client, |state| {
-            state.is_synced() && state.counters.sessions == 2
+            state.is_synced() && state.counters.sessions > 1
         })
         .await;
         assert!(client.read().row("Load_Balancer", uuid).is_some());
@@ -402,18 +404,7 @@ async fn a_server_that_dies_between_request_and_reply() -> anyhow::Result<()> {
 #[tokio::test]
 async fn what_cannot_be_sent_in_time_is_never_sent() -> anyhow::Result<()> {
     let server = Standalone::start(&installed("ovn-nb")?)?;
-    let mischief = at_first(Mischief {
-        deaf_after: Some("transact"),
-        ..Mischief::default()
-    });
-    let proxy = Proxy::start(server.unix_path(), mischief).await?;
-    let client = started(
-        northbound(&proxy.remote())
-            .stall_limit(Duration::from_secs(2))
-            .probe_interval(None),
-    )
-    .await;
-    soon(client.transact(vec![Operation::comment("the last that is read")])).await?;
+    let (client, _proxy) = unheard(&server, Duration::from_secs(2)).await?;
     let jam = tokio::spawn({
         let client = client.clone();
         async move {

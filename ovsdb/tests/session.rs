@@ -248,8 +248,7 @@ struct Mistaken {
 async fn a_description_that_contradicts_the_schema_is_said() -> anyhow::Result<()> {
     let server = Standalone::start(&installed("ovn-nb")?)?;
     let client = northbound(&server.unix()).table::<Mistaken>().start()?;
-    let state = state_where(&client, |state| state.failures > 0).await;
-    let error = state.last_error.clone().unwrap();
+    let error = failure(&client).await;
     assert!(
         error.contains("vips") && error.contains("set of string"),
         "{error}"
@@ -444,8 +443,7 @@ async fn a_condition_that_contradicts_the_schema_is_said() -> anyhow::Result<()>
     let client = northbound(&server.unix())
         .condition("Load_Balancer", wrong)
         .start()?;
-    let state = state_where(&client, |state| state.failures > 0).await;
-    let error = state.last_error.clone().unwrap();
+    let error = failure(&client).await;
     assert!(
         error.contains("Load_Balancer") && error.contains("vips"),
         "{error}"
@@ -460,8 +458,7 @@ async fn a_database_that_is_not_there_is_said_with_those_that_are() -> anyhow::R
         .remotes(Remote::parse_list(&server.unix())?)
         .everything()
         .start()?;
-    let state = state_where(&client, |state| state.failures > 0).await;
-    let error = state.last_error.clone().unwrap();
+    let error = failure(&client).await;
     assert!(
         error.contains("\"OVN_Southbound\"; it has OVN_Northbound"),
         "{error}"

@@ -171,7 +171,7 @@ pub struct TransactionError {
     pub error: OpError,
     /// The operation that failed, by position; `None` if the transaction failed as a whole.
     pub operation: Option<usize>,
-    /// The failed operation's name and table, for people.
+    /// Where it failed, for people: the operation's name and table, or another part of the transaction than its commit.
     pub place: Option<String>,
 }
 
@@ -182,7 +182,8 @@ impl fmt::Display for TransactionError {
                 write!(f, "operation {operation} ({place}): {}", self.error)
             }
             (Some(operation), None) => write!(f, "operation {operation}: {}", self.error),
-            (None, _) => write!(f, "commit: {}", self.error),
+            (None, Some(place)) => write!(f, "{place}: {}", self.error),
+            (None, None) => write!(f, "commit: {}", self.error),
         }
     }
 }

@@ -103,6 +103,12 @@ pub(crate) async fn state_where(
     found.clone()
 }
 
+/// Waits until an attempt has failed, and returns what it failed for.
+pub(crate) async fn failure(client: &Client) -> String {
+    let state = state_where(client, |state| state.failures > 0).await;
+    state.last_error.clone().expect("a failure has a reason")
+}
+
 pub(crate) fn insert(uuid: Uuid, name: &str) -> Operation {
     Operation::insert_value(uuid, &LoadBalancer::named(name))
 }

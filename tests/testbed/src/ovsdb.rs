@@ -64,6 +64,26 @@ impl Standalone {
         Self::launch(schema, Some(file), None)
     }
 
+    /// Starts a relay: a server that has the database of `source` as a copy, and hands transactions on to it.
+    ///
+    /// # Errors
+    /// If Open vSwitch's programs are missing or the server does not come up; with its log.
+    pub fn relay(source: &Server) -> Result<Self> {
+        let dir = scratch::directory("ovsdb")?;
+        let server = Server::launch(Setup {
+            dir: dir.path().to_path_buf(),
+            file: format!("relay:{}:{}", source.database(), source.unix()).into(),
+            database: source.database().to_owned(),
+            address: own_loopback_address(),
+            identity: None,
+        })?;
+        Ok(Self {
+            server,
+            pki: None,
+            dir,
+        })
+    }
+
     fn launch(schema: &Schema, file: Option<&Path>, tls: Option<()>) -> Result<Self> {
         let dir = scratch::directory("ovsdb")?;
         let database = dir.path().join("db");

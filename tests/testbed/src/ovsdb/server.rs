@@ -18,6 +18,7 @@ use crate::process::{Process, run};
 #[derive(Debug)]
 pub(super) struct Setup {
     pub(super) dir: PathBuf,
+    /// The database's file, or what ovsdb-server takes in its place.
     pub(super) file: PathBuf,
     pub(super) database: String,
     /// Where it listens over IPv4.
