@@ -10,7 +10,7 @@ use crate::play::{CLIENT, Play, asked, expect, first};
 use crate::world::{Guest, TCP, UDP, World};
 
 /// A Pod of namespace `blue` in the VPC `red`, which has the same ranges.
-fn lodger(world: &World<'_>, name: &str, node: &str, labels: &str) -> Result<Guest> {
+pub(crate) fn lodger(world: &World<'_>, name: &str, node: &str, labels: &str) -> Result<Guest> {
     world.pod_with(
         name,
         node,
@@ -21,7 +21,7 @@ fn lodger(world: &World<'_>, name: &str, node: &str, labels: &str) -> Result<Gue
 }
 
 /// A service of blue with backends in both VPCs.
-fn spec(more: &str) -> String {
+pub(crate) fn spec(more: &str) -> String {
     format!(
         "  ipFamilyPolicy: RequireDualStack
   ports: [{{name: a, port: 80, targetPort: {TCP}}}, {{name: b, port: 53, targetPort: {UDP}, protocol: UDP}}]

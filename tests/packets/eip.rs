@@ -218,25 +218,9 @@ fn another_node_takes_over_and_keeps_it() -> Result<()> {
         let _web = world.pod("blue/web-a", "node1", "{app: web}")?;
         let eips = play.service("blue/web", "  eip: {ipFamilies: [IPv4, IPv6]}")?;
         first(&play.near, eips[0])?;
-        let serving = || -> Result<String> {
-            let port = "logical_port=\"cr-yusur:yusur:eipgateway/internet/outside-router\"";
-            let chassis =
-                world
-                    .lab
-                    .sbctl(&["--bare", "--columns=chassis", "find", "Port_Binding", port])?;
-            let chassis = chassis.trim();
-            if chassis.is_empty() {
-                return Ok(String::new());
-            }
-            Ok(world
-                .lab
-                .sbctl(&["--bare", "get", "Chassis", chassis, "name"])?
-                .trim()
-                .trim_matches('"')
-                .to_owned())
-        };
         let settles = |node: &str| -> Result<()> {
-            poll(|| Ok(serving()? == node)).with_context(|| format!("waiting for {node} to serve"))
+            poll(|| Ok(play.serving()? == node))
+                .with_context(|| format!("waiting for {node} to serve"))
         };
         let node = |ready: &str| {
             format!(
@@ -266,7 +250,7 @@ fn another_node_takes_over_and_keeps_it() -> Result<()> {
             .controller
             .wait_for("vpc/green", |status| status["eipGateway"] == "internet")?;
         world.lab.sync()?;
-        assert_eq!(serving()?, "gw2");
+        assert_eq!(play.serving()?, "gw2");
         expect(&play.far, eips[0], CLIENT[0], &["blue/web-a"])?;
         Ok(())
     })

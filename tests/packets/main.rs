@@ -10,6 +10,7 @@ mod changes;
 mod crossing;
 mod dns;
 mod eip;
+mod failover;
 mod isolation;
 mod kinds;
 mod play;

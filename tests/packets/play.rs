@@ -15,16 +15,21 @@ pub(crate) const GATEWAYS: [&str; 2] = ["gw1", "gw2"];
 pub(crate) const CLIENT: [&str; 2] = ["198.51.100.7", "2001:db8:c::7"];
 const ROUTER: [&str; 2] = ["192.0.2.254/24", "2001:db8:e::fe/64"];
 
-const GATEWAY: &str = "\
+fn gateway(nodes: &[&str]) -> String {
+    format!(
+        "\
 kind: EipGateway
-metadata: {name: internet}
+metadata: {{name: internet}}
 spec:
   cidrs: [192.0.2.0/24, \"2001:db8:e::/64\"]
   nextHops: [192.0.2.254, \"2001:db8:e::fe\"]
   physicalNetwork: outside
-  nodes: [gw1, gw2]
+  nodes: [{}]
   default: true
-";
+",
+        nodes.join(", ")
+    )
+}
 
 /// The lab with a gateway, and two hosts outside: one on the segment, one behind its router.
 pub(crate) struct Play<'a, 'b> {
@@ -53,7 +58,7 @@ impl<'a, 'b> Play<'a, 'b> {
                     CLIENT[0], CLIENT[1], CLIENT[0], CLIENT[1]
                 ),
             )?;
-            world.object("eipgateway/internet", "gateway.yaml", GATEWAY)?;
+            world.object("eipgateway/internet", "gateway.yaml", &gateway(&GATEWAYS))?;
             test(&Play {
                 world,
                 _outside: outside,
@@ -61,6 +66,25 @@ impl<'a, 'b> Play<'a, 'b> {
                 far,
             })
         })
+    }
+
+    /// Says in which order the gateway nodes are to serve.
+    pub(crate) fn prefer(&self, nodes: &[&str]) -> Result<()> {
+        let manifest = format!("apiVersion: yusur.io/v1alpha1\n{}", gateway(nodes));
+        self.world.controller.save("gateway.yaml", &manifest)
+    }
+
+    /// The gateway node that serves, by what OVN says; empty while there is none.
+    pub(crate) fn serving(&self) -> Result<String> {
+        let lab = self.world.lab;
+        let port = "logical_port=\"cr-yusur:yusur:eipgateway/internet/outside-router\"";
+        let chassis = lab.sbctl(&["--bare", "--columns=chassis", "find", "Port_Binding", port])?;
+        let chassis = chassis.trim();
+        if chassis.is_empty() {
+            return Ok(String::new());
+        }
+        let name = lab.sbctl(&["--bare", "get", "Chassis", chassis, "name"])?;
+        Ok(name.trim().trim_matches('"').to_owned())
     }
 
     /// A service of the namespace and VPC `vpc`, over TCP and UDP, with these lines about its external address (indented

@@ -1,6 +1,7 @@
 //! What the planner's tests share: a model of the Northbound behind the planner, and manifests as changes.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 
+pub mod external;
 pub mod manifest;
 pub mod show;
 

@@ -1,0 +1,125 @@
+//! Gateway nodes that fail: how long new connections from outside do not work, printed for a service with backends in one
+//! VPC (scenario 3) and one with backends in several (4b); and that afterwards every connection works.
+//!
+//! The seconds are printed, not judged: they are this machine's, with whatever else it does. The clock starts at the
+//! fault. Run with `--nocapture` to see them.
+
+use std::net::SocketAddr;
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use yusur_testbed::lab::{Chassis, Protocol};
+use yusur_testbed::process::poll;
+
+use crate::crossing::{lodger, spec};
+use crate::play::{CLIENT, GATEWAYS, Play, expect, first};
+use crate::world::TCP;
+
+/// Breaks the gateway that serves, and prints how long clients outside felt it.
+fn fails(what: &str, fault: impl FnOnce(&Play<'_, '_>, &Chassis) -> Result<()>) -> Result<()> {
+    Play::run(|play| {
+        let world = play.world;
+        world.allow("red", "red, blue")?;
+        let _own = world.pod("blue/own", "node1", "{app: web}")?;
+        let _far = lodger(world, "blue/far", "node2", "{app: web}")?;
+        let one = world.service(
+            "blue/one",
+            &format!(
+                "  eip: {{addresses: [192.0.2.80]}}
+  ports: [{{port: 80, targetPort: {TCP}}}]
+  backends: [{{kind: Pod, selector: {{matchLabels: {{app: web}}}}}}]"
+            ),
+        )?;
+        let several =
+            "  eip: {addresses: [192.0.2.90, \"2001:db8:e::90\"]}\n  sourceAddress: Preserve";
+        let several = world.service("blue/several", &spec(several))?;
+        assert_eq!(one["paths"], serde_json::json!(["Vpc", "EipVpcRouter"]));
+        assert_eq!(
+            several["paths"],
+            serde_json::json!(["Vpc", "EipPreserve", "Join"])
+        );
+        let targets: [SocketAddr; 3] = [
+            "192.0.2.80:80".parse()?,
+            "192.0.2.90:80".parse()?,
+            "[2001:db8:e::90]:80".parse()?,
+        ];
+        poll(|| Ok(play.serving()? == GATEWAYS[0])).context("the first gateway does not serve")?;
+        for target in targets {
+            first(&play.far, target)?;
+            first(&play.near, target)?;
+        }
+
+        // All at once: it is one fault that all of them feel.
+        let start = Barrier::new(targets.len() + 1);
+        let gateway = world.lab.node(GATEWAYS[0])?;
+        let outages = thread::scope(|scope| -> Result<Vec<Duration>> {
+            let (near, start) = (&play.near, &start);
+            let began = move || {
+                start.wait();
+                Ok(())
+            };
+            let watch = |target| move || near.outage(target, began);
+            let watchers = targets.map(|target| scope.spawn(watch(target)));
+            start.wait();
+            fault(play, gateway)?;
+            let ends = watchers.into_iter().map(|watcher| {
+                let end = watcher.join();
+                end.unwrap_or_else(|_| Err(anyhow!("a watcher panicked")))
+            });
+            ends.collect()
+        });
+        let outages = outages.with_context(|| format!("after: {what}"))?;
+        let seconds: Vec<String> = outages
+            .iter()
+            .map(|outage| format!("{:.2} s", outage.as_secs_f64()))
+            .collect();
+        println!(
+            "{what}: new connections work again after {} (one VPC), {} (several VPCs), {} (several, IPv6)",
+            seconds[0], seconds[1], seconds[2]
+        );
+
+        // No connection afterwards hits the dead gateway.
+        assert_eq!(play.serving()?, GATEWAYS[1]);
+        for _ in 0..60 {
+            assert_eq!(play.far.ask(Protocol::Tcp, targets[0])?.who, "blue/own");
+        }
+        expect(&play.far, targets[1], CLIENT[0], &["blue/far", "blue/own"])?;
+        expect(&play.far, targets[2], CLIENT[1], &["blue/far", "blue/own"])
+    })
+}
+
+#[test]
+fn its_tunnels_are_cut() -> Result<()> {
+    fails("the gateway's tunnels are cut", |_, gateway| {
+        gateway.namespace().ip("link set eth0 down")
+    })
+}
+
+#[test]
+fn its_switch_is_killed() -> Result<()> {
+    fails("the gateway's ovs-vswitchd is killed", |_, gateway| {
+        gateway.vswitchd().kill()
+    })
+}
+
+#[test]
+fn it_dies() -> Result<()> {
+    fails("the gateway dies", |_, gateway| {
+        gateway.vswitchd().kill()?;
+        gateway.controller().kill()
+    })
+}
+
+/// Nothing in OVN watches the physical network: somebody has to say that the other gateway is to serve.
+#[test]
+fn its_external_link_is_lost() -> Result<()> {
+    fails(
+        "the gateway's external link is lost, and spec.nodes says another order",
+        |play, gateway| {
+            gateway.namespace().ip("link set outside down")?;
+            play.prefer(&[GATEWAYS[1], GATEWAYS[0]])
+        },
+    )
+}
