@@ -14,6 +14,9 @@ use crate::unit::{ObjectRef, Unit};
 /// The condition that is true where an object asks for something that this release does not do; the rest of it stands.
 pub const NOT_YET_SUPPORTED: &str = "NotYetSupported";
 
+/// The reason while an allocated address is being recorded: every object that asks for one has it for a moment.
+pub(crate) const ADDRESS_PENDING: &str = "AddressPending";
+
 /// The status of a condition (Kubernetes API conventions, "Typical status properties").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Truth {
@@ -143,18 +146,20 @@ impl Verdict {
 
     /// The Events that tell of the step from the conditions published before (type, status, reason) to these: one for
     /// each condition whose status or reason changed, except that a condition which is new and as one would wish says
-    /// nothing but `Ready`.
+    /// nothing but `Ready`. That an address is being recorded is no Event,
+    /// neither when it comes nor when it goes.
     pub fn events<'a>(
         &self,
         before: impl IntoIterator<Item = (&'a str, &'a str, &'a str)> + Clone,
     ) -> Vec<Event> {
         let mut events: Vec<Event> = Vec::new();
-        for now in &self.conditions {
+        let lasting = |reason: &str| reason != ADDRESS_PENDING;
+        for now in self.conditions.iter().filter(|now| lasting(now.reason)) {
             let wished = now.status == wish(now.kind);
             let was = before
                 .clone()
                 .into_iter()
-                .find(|(kind, ..)| *kind == now.kind);
+                .find(|(kind, _, reason)| *kind == now.kind && lasting(reason));
             let tell = match was {
                 Some((_, status, reason)) => {
                     status != now.status.as_str() || (!wished && reason != now.reason)
@@ -202,4 +207,64 @@ pub enum Status {
     EipGateway(EipGatewayStatus),
     /// An Eip's.
     Eip(EipStatus),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(conditions: &[(&'static str, Truth, &'static str)]) -> Verdict {
+        let condition = |(kind, status, reason): &(&'static str, Truth, &'static str)| Condition {
+            kind,
+            status: *status,
+            reason,
+            message: "words".into(),
+        };
+        Verdict {
+            unit: Unit::Vpc("red".into()),
+            object: None,
+            conditions: conditions.iter().map(condition).collect(),
+            status: Status::None,
+            record_first: false,
+        }
+    }
+
+    fn told(verdict: &Verdict, before: &Verdict) -> Vec<(&'static str, &'static str)> {
+        let before = before.conditions.iter();
+        let before = before.map(|was| (was.kind, was.status.as_str(), was.reason));
+        let events = verdict.events(before).into_iter();
+        events
+            .map(|event| (event.severity.as_str(), event.reason))
+            .collect()
+    }
+
+    #[test]
+    fn events_tell_of_transitions() {
+        let (new, accepted) = (verdict(&[]), ("Accepted", Truth::True, "Accepted"));
+        let none = verdict(&[accepted, ("Ready", Truth::False, "NoBackends")]);
+        let ready = verdict(&[accepted, ("Ready", Truth::True, "BackendsReady")]);
+        assert_eq!(told(&ready, &new), [("Normal", "BackendsReady")]);
+        assert_eq!(told(&none, &new), [("Warning", "NoBackends")]);
+        assert_eq!(told(&ready, &none), [("Normal", "BackendsReady")]);
+        assert_eq!(told(&none, &ready), [("Warning", "NoBackends")]);
+        assert_eq!(told(&ready, &ready), []);
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_no_event() {
+        let accepted = ("Accepted", Truth::True, "Accepted");
+        let pending = verdict(&[
+            accepted,
+            ("Programmed", Truth::False, ADDRESS_PENDING),
+            ("Ready", Truth::False, ADDRESS_PENDING),
+        ]);
+        let ready = verdict(&[
+            accepted,
+            ("Programmed", Truth::True, "Programmed"),
+            ("Ready", Truth::True, "BackendsReady"),
+        ]);
+        assert_eq!(told(&pending, &verdict(&[])), []);
+        assert_eq!(told(&ready, &pending), [("Normal", "BackendsReady")]);
+        assert_eq!(told(&pending, &ready), []);
+    }
 }

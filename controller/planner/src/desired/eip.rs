@@ -13,7 +13,7 @@ use crate::inventory::{Addresses, Family, Inventory, Problem};
 use crate::name::{Name, ObjectName};
 use crate::nb::{LogicalRouter, Map, Nat, StaticRoute, Text};
 use crate::unit::Unit;
-use crate::verdict::{Status, Truth, Verdict};
+use crate::verdict::{ADDRESS_PENDING, Status, Truth, Verdict};
 
 pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> (Rows, Verdict) {
     let Some(eip) = inventory.eip(name) else {
@@ -89,7 +89,7 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
 /// What is said while an address is on its way into a status.
 pub(super) fn pending() -> Problem {
     Problem::new(
-        "AddressPending",
+        ADDRESS_PENDING,
         "its address is allocated, and used once its status records it",
     )
 }

@@ -4,6 +4,7 @@
 //! backends by theirs. Only changes of Vpcs, Subnets and namespaces, which everything in them rests on, walk that.
 
 mod addresses;
+mod contradiction;
 mod crossing;
 mod dirty;
 mod eip;
@@ -294,6 +295,7 @@ impl Inventory {
     fn apply_vpc(&mut self, object: &Object<VpcSpec, VpcStatus>) {
         let name = self.intern(&object.meta.name);
         let mut vpc = Vpc::parse(&object.meta, &object.spec);
+        vpc.keep_off(&self.config.ranges);
         let far = match self.vpcs.get(&name) {
             Some(old) => {
                 vpc.problem = old.problem.clone();
@@ -746,6 +748,7 @@ impl Inventory {
         let namespace = self.intern(&object.meta.namespace);
         let name = object.meta.named(&namespace);
         let mut new = Service::parse(object);
+        new.keep_off(&self.config.ranges);
         new.vpc = self.intern(&new.vpc.clone());
         if self
             .services

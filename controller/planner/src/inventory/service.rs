@@ -8,14 +8,15 @@ use yusur_crds::{
     SourceAddress, YusurServiceSpec, YusurServiceStatus,
 };
 
-use super::eip;
 use super::external::{External, Wish};
 use super::labels::{LabelId, Selector};
 use super::parse::{self, Addresses, Problem};
 use super::pool::Family;
 use super::topology::Header;
+use super::{contradiction, eip};
 use crate::input::Object;
 use crate::name::Name;
+use crate::ranges::Ranges;
 
 /// The port of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,6 +245,10 @@ impl Service {
             seconds
         });
 
+        if let Some(problem) = contradiction::of_service(spec) {
+            note(problem);
+        }
+
         let record = object.status.iter().flat_map(|status| &status.eips);
         let external = spec.eip.as_ref().and_then(|request| {
             let read = External::parse(request, &spec.source_ranges, eip::recorded(record));
@@ -272,6 +277,32 @@ impl Service {
             anchors: Box::default(),
             unanchored: false,
             outcome: Outcome::default(),
+        }
+    }
+
+    /// Leaves out backends at addresses that are the system's own: no tenant's workload has one, and what does have it is
+    /// not for a tenant to reach.
+    pub(super) fn keep_off(&mut self, ranges: &Ranges) {
+        for (at, entry) in self.backends.iter_mut().enumerate() {
+            let Source::Addresses(addresses) = &mut entry.source else {
+                continue;
+            };
+            let own = |address: &IpAddr| ranges.overlapped_by(IpNet::from(*address));
+            let Some((address, own_range)) = addresses
+                .iter()
+                .find_map(|address| Some((*address, own(address)?)))
+            else {
+                continue;
+            };
+            *addresses = addresses
+                .iter()
+                .copied()
+                .filter(|a| own(a).is_none())
+                .collect();
+            self.invalid.get_or_insert(Problem::invalid(format!(
+                "spec.backends[{at}].addresses: {address} lies in {own_range}, which the system uses for itself; give the \
+                 backend's own address"
+            )));
         }
     }
 

@@ -7,11 +7,13 @@ use ipnet::IpNet;
 use ovsdb_model::Uuid;
 use yusur_crds::{NamespaceRule, NamespacesFrom, SubnetSpec, VpcSpec};
 
+use super::contradiction;
 use super::labels::{LabelId, LabelSet, Labels, Selector};
 use super::parse::{self, Problem};
 use super::pool::{Family, Pool};
 use crate::input::Meta;
 use crate::name::Name;
+use crate::ranges::Ranges;
 use crate::unit::Unit;
 
 /// The reason of a Subnet whose range is another's.
@@ -142,6 +144,11 @@ impl Vpc {
                 note(problem);
                 Rule::default()
             });
+        if let Some(problem) =
+            contradiction::of_rule("spec.allowedNamespaces", &spec.allowed_namespaces)
+        {
+            note(problem);
+        }
         let mut routes = BTreeSet::new();
         for (at, route) in spec.static_routes.iter().enumerate() {
             let read = || -> Result<(IpNet, Option<IpAddr>), Problem> {
@@ -179,6 +186,24 @@ impl Vpc {
             problem: None,
             router: None,
         }
+    }
+
+    /// Withdraws service ranges that are the system's own.
+    pub(super) fn keep_off(&mut self, ranges: &Ranges) {
+        let invalid = &mut self.invalid;
+        self.cidrs.retain(|net| {
+            let own = ranges.overlapped_by(*net);
+            if let Some(own) = own {
+                invalid.get_or_insert(Problem::new(
+                    "ReservedRange",
+                    format!(
+                        "spec.serviceCIDRs: {net} overlaps {own}, which the system uses for itself; choose another range, \
+                         or move the system's by the controller's flags"
+                    ),
+                ));
+            }
+            own.is_none()
+        });
     }
 
     /// The service range of this family.
@@ -270,6 +295,16 @@ impl Subnet {
                 Ok(range) => excluded.push(range),
                 Err(problem) => note(problem),
             }
+        }
+        if let Some(problem) =
+            contradiction::of_rule("spec.defaultForNamespaces", &spec.default_for_namespaces)
+        {
+            note(problem);
+        }
+        if spec.logical_switch.is_some() && !spec.gateways.is_empty() {
+            note(Problem::invalid(
+                "spec.gateways belong to a Subnet made here; with logicalSwitch the existing router ports stay as they are",
+            ));
         }
         let default_for = Rule::parse(
             "spec.defaultForNamespaces.selector",

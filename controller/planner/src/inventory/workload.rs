@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use yusur_crds::{BackendKind, OwnerKind, Protocol, VNicSpec, VNicStatus};
 
+use super::contradiction;
 use super::labels::LabelSet;
 use super::parse::{self, Addresses, Problem};
 use super::topology::Header;
@@ -197,6 +198,9 @@ impl Workload {
             Some(Ok(mac)) => Some(mac),
             None => None,
         };
+        if let Some(problem) = contradiction::of_vnic(spec) {
+            invalid.get_or_insert(problem);
+        }
         let ports = spec.ports.iter().filter_map(|port| {
             let number = u16::try_from(port.port)
                 .ok()
