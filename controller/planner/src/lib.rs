@@ -22,7 +22,7 @@
 //!   committed -> observe what came meanwhile, inventory.committed(&plan.groups, &database), publish Group::verdicts
 //!   failed    -> publish Verdict::uncommitted, inventory.retry(&group.units) after a backoff
 //! publish plan.verdicts                     // nothing to write for these
-//!   where verdict.record_first: write the status, then inventory.recorded(&verdict.unit)
+//!   where verdict.record_first: write the status, then inventory.recorded(&verdict.unit, &verdict.record())
 //! ```
 //!
 //! [`desired()`] says what rows a unit wants and what to say about its object; [`plan()`] compares with the replica.
@@ -34,6 +34,7 @@ mod name;
 pub mod nb;
 mod plan;
 mod ranges;
+mod round;
 mod run;
 mod unit;
 mod verdict;
@@ -46,6 +47,7 @@ pub use inventory::{Addresses, Census, Family, Inventory, Problem, mass_deletion
 pub use name::{Name, ObjectName};
 pub use plan::{Group, Plan, operations, plan};
 pub use ranges::Ranges;
+pub use round::{Bounds, Part, Refused, Round};
 pub use run::{Northbound, Unsettled, run};
 pub use unit::{Kind, ObjectRef, Unit};
 pub use verdict::{Condition, Event, NOT_YET_SUPPORTED, Severity, Status, Subject, Truth, Verdict};

@@ -79,9 +79,7 @@ pub fn run<N: Northbound>(
             .flat_map(|group| group.verdicts)
             .chain(plan.verdicts)
         {
-            if verdict.record_first {
-                inventory.recorded(&verdict.unit);
-            }
+            inventory.recorded(&verdict.unit, &verdict.record());
             verdicts.push(verdict);
         }
     }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 
 use yusur_crds::common::condition;
 use yusur_crds::{
@@ -107,8 +108,8 @@ pub struct Verdict {
     pub conditions: Vec<Condition>,
     /// The other fields of the object's status.
     pub status: Status,
-    /// Addresses that were allocated and are recorded nowhere yet. The rows are withheld until they are: write the
-    /// status, then call `Inventory::recorded`.
+    /// Addresses were allocated and are recorded nowhere yet. The rows are withheld until they are: write the status,
+    /// then call `Inventory::recorded` with [`Verdict::record`].
     pub record_first: bool,
 }
 
@@ -129,6 +130,21 @@ impl Verdict {
         self.conditions
             .iter()
             .find(|condition| condition.kind == kind)
+    }
+
+    /// The addresses its status records, if that is waited for.
+    pub fn record(&self) -> Vec<IpAddr> {
+        let read = |texts: &[String]| -> Vec<IpAddr> {
+            texts.iter().filter_map(|text| text.parse().ok()).collect()
+        };
+        match &self.status {
+            _ if !self.record_first => Vec::new(),
+            Status::YusurService(status) => {
+                [read(&status.cluster_ips), read(&status.eips)].concat()
+            }
+            Status::Eip(status) => read(&status.addresses),
+            _ => Vec::new(),
+        }
     }
 
     /// The verdict where the unit's operations were refused: `Programmed` and `Ready` are false, with the reason.

@@ -137,7 +137,7 @@ impl Engine {
                 uid: String::new(),
                 status: None,
                 events: vec![event],
-                record: false,
+                record: Vec::new(),
             };
             self.parts.status.push(write);
         }

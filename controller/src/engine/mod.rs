@@ -11,7 +11,6 @@ mod holds;
 mod intake;
 mod live;
 mod outcome;
-mod round;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -24,14 +23,13 @@ use ovsdb::model::Name;
 use ovsdb::{Changes, Client, Event, State, TransactError};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
-use yusur_planner::{Group, Inventory, Kind, Unit, Verdict, nb, operations, plan};
+use yusur_planner::{Bounds, Group, Inventory, Kind, Round, Unit, Verdict, nb, operations, plan};
 
 pub use self::authority::Authority;
 use self::authority::Standing;
 use self::guard::Guard;
 use self::holds::{Cause, Holds};
 use self::live::{Counters, Live, NB_GLOBAL};
-use self::round::{Bounds, Part, Round};
 use crate::http::{Check, Health, HealthRequests};
 use crate::metrics::{DatabaseLabel, KindLabel, Metrics, ReasonLabel, TableLabel};
 use crate::source::{SourceEvent, Sources};
@@ -160,18 +158,6 @@ enum Cargo {
     Raise,
     /// The epoch.
     Claim,
-}
-
-// === impl Part for Group ===
-
-impl Part for Group {
-    fn size(&self) -> usize {
-        Group::size(self)
-    }
-
-    fn after(&self) -> &[usize] {
-        &self.after
-    }
 }
 
 // === impl Blocked ===
@@ -350,7 +336,7 @@ impl Engine {
     /// The next transaction of the round, if it has one.
     fn send_run(&mut self, now: Instant) -> Option<Flight> {
         let round = self.round.as_mut()?;
-        let (groups, left_out) = round.next();
+        let (groups, left_out) = round.next_run();
         let mut list = operations(groups.iter().copied());
         let (units, size) = (
             groups.iter().map(|group| group.units.len()).sum::<usize>(),
@@ -495,10 +481,9 @@ impl Engine {
         let now = Timestamp::now();
         for verdict in self.verdicts.drain(..self.verdicts.len().min(SOME)) {
             match self.desk.judge(&verdict, now) {
-                Ok(Decision::Unchanged) if verdict.record_first => {
-                    self.inventory.recorded(&verdict.unit)
+                Ok(Decision::Unchanged) => {
+                    self.inventory.recorded(&verdict.unit, &verdict.record())
                 }
-                Ok(Decision::Unchanged) => {}
                 Ok(Decision::Write(write)) => self.parts.status.push(*write),
                 Err(error) => {
                     error!(unit = %verdict.unit, %error, "a status cannot be written as JSON")
@@ -533,12 +518,11 @@ impl Engine {
     fn receipt(&mut self, receipt: &Receipt) {
         let write = &receipt.write;
         match &receipt.end {
-            Finished::Written if write.record => {
+            Finished::Written => {
                 if let Some(unit) = unit_of(&write.object) {
-                    self.inventory.recorded(&unit);
+                    self.inventory.recorded(&unit, &write.record);
                 }
             }
-            Finished::Written => {}
             Finished::Gone => {
                 debug!(object = %write.object, "gone before its status could be written");
             }

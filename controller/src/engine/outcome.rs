@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use ovsdb::TransactError;
 use tracing::{debug, info, warn};
-use yusur_planner::{Group, Severity};
+use yusur_planner::{Group, Refused, Round, Severity};
 
 use super::live::Counters;
-use super::round::{Refused, Round};
 use super::{Cargo, Engine, Landed, Pause};
 use crate::metrics::Outcome;
 use crate::status::StatusWrite;
@@ -204,7 +203,7 @@ impl Engine {
                     uid: String::new(),
                     status: None,
                     events: vec![event],
-                    record: false,
+                    record: Vec::new(),
                 };
                 self.parts.status.push(write);
             }

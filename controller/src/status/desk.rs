@@ -196,7 +196,7 @@ impl Desk {
             uid: subject.uid.clone(),
             status,
             events,
-            record: verdict.record_first,
+            record: verdict.record(),
         };
         let published = Published {
             uid: subject.uid.as_str().into(),

@@ -117,14 +117,7 @@ impl Writer {
             .remove(&write.object)
             .filter(|(earlier, _)| earlier.uid == write.uid)
         {
-            let mut events = earlier.events;
-            events.append(&mut write.events);
-            write = StatusWrite {
-                events,
-                status: write.status.or(earlier.status),
-                record: write.record || earlier.record,
-                ..write
-            };
+            write = write.replace(earlier);
         }
         held.insert(write.object.clone(), (write, term));
     }
@@ -140,13 +133,16 @@ impl Writer {
         if let Some((newer, _)) = held.get_mut(&object) {
             if newer.uid == write.uid {
                 newer.events.splice(0..0, write.events);
-                newer.record |= write.record;
+                if newer.status.is_none() {
+                    (newer.status, newer.record) = (write.status, write.record);
+                }
             }
         } else {
             drop(held);
             // The queue joins it to the one that waits.
             self.queue.push(StatusWrite {
                 status: None,
+                record: Vec::new(),
                 ..write
             });
         }

@@ -8,6 +8,7 @@ pub mod desk;
 pub mod directory;
 pub mod kubernetes;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -30,9 +31,9 @@ pub struct StatusWrite {
     pub status: Option<StatusText>,
     /// Events, oldest first.
     pub events: Vec<Event>,
-    /// Addresses in it are waited for: rows are withheld until [`StatusQueue::finish`] says it is recorded. Such a
-    /// write goes before others.
-    pub record: bool,
+    /// Addresses in it that are waited for: rows are withheld until [`StatusQueue::finish`] says they are recorded. Such
+    /// a write goes before others.
+    pub record: Vec<IpAddr>,
 }
 
 /// A status as JSON text: a fifth of what it takes as a tree, of which ten thousand may wait after a cold start.
@@ -99,6 +100,22 @@ pub struct Batch {
     pub term: u64,
 }
 
+// === impl StatusWrite ===
+
+impl StatusWrite {
+    /// This write in place of one about the same object that was not written: that one's Events are kept, and where this
+    /// one has no status, that one's.
+    pub(crate) fn replace(mut self, earlier: Self) -> Self {
+        let mut events = earlier.events;
+        events.append(&mut self.events);
+        self.events = events;
+        if self.status.is_none() {
+            (self.status, self.record) = (earlier.status, earlier.record);
+        }
+        self
+    }
+}
+
 // === impl StatusText ===
 
 impl StatusText {
@@ -156,8 +173,7 @@ impl StatusQueue {
         )
     }
 
-    /// Adds a write. One that still waits for the same object is replaced; its Events are kept, and so is its
-    /// `record`.
+    /// Adds a write. One that still waits for the same object is [replaced](StatusWrite::replace).
     pub fn push(&self, mut write: StatusWrite) {
         let mut waiting = self.shared.waiting.lock();
         let earlier = waiting
@@ -165,16 +181,13 @@ impl StatusQueue {
             .shift_remove(&write.object)
             .or_else(|| waiting.rest.shift_remove(&write.object))
             .filter(|earlier| earlier.uid == write.uid);
-        if let Some(mut earlier) = earlier {
-            earlier.events.append(&mut write.events);
-            write.events = earlier.events;
-            write.record |= earlier.record;
-            write.status = write.status.or(earlier.status);
+        if let Some(earlier) = earlier {
+            write = write.replace(earlier);
         }
-        let lane = if write.record {
-            &mut waiting.first
-        } else {
+        let lane = if write.record.is_empty() {
             &mut waiting.rest
+        } else {
+            &mut waiting.first
         };
         lane.insert(write.object.clone(), write);
         drop(waiting);
@@ -297,7 +310,10 @@ mod tests {
                 reason: "Ready",
                 message: number.to_string().into(),
             }],
-            record,
+            record: record
+                .then_some(IpAddr::from([10, 96, 0, 1]))
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -326,8 +342,8 @@ mod tests {
         queue.push(write("x", "2", 2, false));
         let batch = queue.take(10).await.unwrap().writes;
         assert_eq!(
-            (batch.len(), batch[0].events.len(), batch[0].record),
-            (1, 1, false)
+            (batch.len(), batch[0].events.len(), batch[0].record.len()),
+            (1, 1, 0)
         );
     }
 

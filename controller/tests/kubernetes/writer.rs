@@ -22,7 +22,7 @@ fn write(uid: &str, status: serde_json::Value) -> StatusWrite {
         uid: uid.to_owned(),
         status: Some(status.into()),
         events: Vec::new(),
-        record: false,
+        record: Vec::new(),
     }
 }
 

@@ -54,6 +54,11 @@ pub(super) fn names(
     }
     let base = service_name(name, &inventory.config().zone);
     if !service.headless() {
+        // A name leads where something answers: not before the address is on record, nor where there is no load balancer.
+        let outcome = &service.outcome;
+        if outcome.problem.is_some() || outcome.unrecorded || service.ports.is_empty() {
+            return Vec::new();
+        }
         let addresses: BTreeSet<IpAddr> =
             inventory.service_vips(name, service).into_iter().collect();
         return record(base, &addresses).into_iter().collect();

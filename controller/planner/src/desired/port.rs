@@ -165,6 +165,9 @@ fn place<'a>(
     if let Some(misfit) = workload.misfit(subnet, name) {
         return Err(misfit);
     }
+    if let Some(conflict) = inventory.mac_conflict(workload, subnet) {
+        return Err(conflict);
+    }
     let held = inventory.held(workload);
     if let Some(lost) = workload
         .claims

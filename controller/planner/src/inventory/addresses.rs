@@ -41,8 +41,14 @@ impl Inventory {
             if units.is_empty() {
                 return;
             }
+            // Who has an address by the rows comes before who only says so, or asks for it.
+            let (mut units, others): (Vec<Unit>, Vec<Unit>) = units
+                .into_iter()
+                .map(|(_, unit)| unit)
+                .partition(|unit| self.has_record(unit, database));
+            units.extend(others);
             let mut short = Vec::new();
-            for (_, unit) in units {
+            for unit in units {
                 let missing = match &unit {
                     Unit::Service(name) => self.claim_service(name, database),
                     unit => self.claim_port(unit, database),
@@ -117,14 +123,20 @@ impl Inventory {
         if let Some(asked) = &workload.asks {
             return self.subnets.contains_key(asked).then(|| asked.clone());
         }
-        let lost = |name: &str| self.subnets.get(name).is_none_or(super::Subnet::lost);
-        if let Some(current) = workload.subnet.as_ref().filter(|current| !lost(current)) {
+        // It stays where it was put, whatever its namespace's default becomes: its interface is set up for that. Only where
+        // it can be no more, because the range is another's or the VPC shuts it out, it is put anew.
+        let namespace = &workload.name.namespace;
+        let stays = |name: &Name| {
+            let there = self.subnets.get(name).is_some_and(|subnet| !subnet.lost());
+            there && !self.is_shut_out(namespace, name)
+        };
+        if let Some(current) = workload.subnet.as_ref().filter(|current| stays(current)) {
             return Some(current.clone());
         }
         let recorded = self.port_row(workload, database).and_then(|row| {
             let name = row.map_str("external_ids", nb::SUBNET)?;
-            let (name, subnet) = self.subnets.get_key_value(name)?;
-            (!subnet.lost()).then(|| name.clone())
+            let (name, _) = self.subnets.get_key_value(name)?;
+            stays(name).then(|| name.clone())
         });
         recorded.or_else(|| self.default_subnet(&workload.name.namespace))
     }
@@ -134,6 +146,33 @@ impl Inventory {
         let row = database.row(LogicalSwitchPort::NAME, self.ids.port(&workload.unit()?))?;
         let uid = row.map_str("external_ids", nb::UID).unwrap_or_default();
         (uid == &*workload.header.uid).then_some(&**row)
+    }
+
+    /// Whether a Subnet's VPC is there and does not allow a namespace.
+    fn is_shut_out(&self, namespace: &Name, subnet: &Name) -> bool {
+        let subnet = self.subnets.get(subnet);
+        let vpc = subnet.and_then(|subnet| self.vpcs.get(&subnet.vpc));
+        vpc.is_some_and(|vpc| {
+            let space = self.spaces.get(namespace);
+            let allowed = vpc.allowed.allows(namespace, space, &self.labels);
+            allowed.is_none()
+        })
+    }
+
+    /// Whether the row of a port says that it has the addresses it would claim.
+    fn has_record(&self, unit: &Unit, database: &Database) -> bool {
+        let Some((_, workload)) = self.workloads.of_unit(unit) else {
+            return false;
+        };
+        let Some(row) = self.port_row(workload, database) else {
+            return false;
+        };
+        let addresses = row_addresses(row);
+        let given = workload.vnic.as_ref().map(|vnic| vnic.given);
+        given.is_none_or(|given| {
+            let mut given = given.iter();
+            given.all(|address| addresses.get(Family::of(address)) == Some(address))
+        })
     }
 
     /// A VirtualMachineInstance is where its launcher is; only its Subnet is to be found.
@@ -159,6 +198,7 @@ impl Inventory {
         }
         self.dirty_selectors(id);
         self.release_addresses(id);
+        self.release_mac(id);
         let Some(workload) = self.workloads.get_mut(id) else {
             return;
         };
@@ -197,6 +237,7 @@ impl Inventory {
         };
         let handover = subnet.pool.release(address, &unit);
         self.handed_over(handover);
+        self.mac_followed(&name, address);
         self.feed_starved_subnet(&name);
     }
 
@@ -227,8 +268,17 @@ impl Inventory {
         let Some(name) = subnet else {
             return Vec::new();
         };
+        if self.is_shut_out(&workload.name.namespace, &name) {
+            // Another tenant's addresses are not for it, not even to wait for.
+            self.release_addresses(id);
+            self.release_mac(id);
+            return Vec::new();
+        }
+        self.claim_mac(id);
+        // What it had in another Subnet it was not given in this one.
         let record: Addresses = self
             .port_row(&workload, database)
+            .filter(|row| row.map_str("external_ids", nb::SUBNET) == Some(&*name))
             .map(row_addresses)
             .unwrap_or_default();
         let up = self
@@ -261,8 +311,8 @@ impl Inventory {
                 }
                 (None, None) => None,
                 (None, Some(net)) => {
-                    // What it has, else what its object says, else what its row says.
-                    let known = [current, workload.reported.get(family), record.get(family)];
+                    // What it has, else what its row says, else what its object says.
+                    let known = [current, record.get(family), workload.reported.get(family)];
                     let mut known = known.into_iter().flatten().filter(|address| {
                         net.contains(address)
                             && !subnet.gateways.contains(address)
@@ -309,13 +359,15 @@ impl Inventory {
             class,
             created: workload.header.created,
         };
-        let Some(subnet) = self.subnets.get_mut(subnet) else {
+        let name = subnet;
+        let Some(subnet) = self.subnets.get_mut(name) else {
             return;
         };
         let handover = subnet
             .pool
             .claim(address, unit, seniority, class == ALLOCATED);
         self.handed_over(handover);
+        self.mac_followed(name, address);
         self.workload_changed(id);
     }
 
@@ -327,11 +379,10 @@ impl Inventory {
             class: ALLOCATED,
             created: workload.header.created,
         };
-        let Some(subnet) = workload
-            .subnet
-            .clone()
-            .and_then(|name| self.subnets.get_mut(&name))
-        else {
+        let Some(name) = workload.subnet.clone() else {
+            return;
+        };
+        let Some(subnet) = self.subnets.get_mut(&name) else {
             return;
         };
         let mut starved = false;
@@ -354,6 +405,9 @@ impl Inventory {
         }
         if !got.is_empty() || was != starved {
             self.workload_changed(id);
+        }
+        for address in got {
+            self.mac_followed(&name, address);
         }
     }
 
@@ -544,7 +598,16 @@ impl Inventory {
                 None => missing.push(*family),
             }
         }
-        after.unrecorded = before.unrecorded && !after.claims.is_empty();
+        // Also what was given until now becomes allocated, if the spec no longer names it.
+        after.unrecorded = after.claims.iter().any(|address| {
+            let family = Family::of(address);
+            given.get(family).is_none()
+                && recorded.get(family) != Some(address)
+                && row
+                    .get_or_insert_with(|| self.row_vips(&unit, database))
+                    .get(family)
+                    != Some(address)
+        });
         for address in before
             .claims
             .iter()
@@ -577,7 +640,7 @@ impl Inventory {
         missing
     }
 
-    fn dns_changed(&mut self, name: &ObjectName) {
+    pub(super) fn dns_changed(&mut self, name: &ObjectName) {
         if let Some(service) = self.services.get(name)
             && service.dns
         {

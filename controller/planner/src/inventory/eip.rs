@@ -118,15 +118,6 @@ pub(super) fn recorded<'a>(texts: impl IntoIterator<Item = &'a String>) -> Addre
     read.collect()
 }
 
-impl Holding {
-    /// True if what it claims is on record now.
-    pub(super) fn is_in(&self, recorded: &Addresses) -> bool {
-        self.claims
-            .iter()
-            .all(|address| recorded.get(Family::of(address)) == Some(address))
-    }
-}
-
 impl Inventory {
     pub(super) fn apply_eip(&mut self, object: &Object<EipSpec, EipStatus>) {
         let namespace = self.intern(&object.meta.namespace);
@@ -142,9 +133,8 @@ impl Inventory {
         let unit = Unit::Eip(name.clone());
         if let Some(old) = self.eips.get_mut(&name) {
             old.recorded = new.recorded;
-            if old.holding.unrecorded && old.holding.is_in(&new.recorded) {
-                self.recorded(&unit);
-            }
+            let recorded: Vec<IpAddr> = new.recorded.iter().collect();
+            self.recorded(&unit, &recorded);
             let Some(old) = self.eips.get(&name) else {
                 return;
             };
@@ -220,8 +210,12 @@ impl Inventory {
         }
     }
 
-    /// The address of this Eip, or of this service's own, is on record: its rows may follow.
-    pub(super) fn external_recorded(&mut self, unit: &Unit) {
+    /// These addresses of this Eip, or of this service's own, are on record: if they are all it has, its rows may follow.
+    pub(super) fn external_recorded(&mut self, unit: &Unit, addresses: &[IpAddr]) {
+        let held = self.external_held(unit);
+        if !held.iter().all(|address| addresses.contains(&address)) {
+            return;
+        }
         let Some(holding) = self.holding_mut(unit).filter(|holding| holding.unrecorded) else {
             return;
         };

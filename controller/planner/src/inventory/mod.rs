@@ -7,12 +7,14 @@ mod addresses;
 mod contradiction;
 mod crossing;
 mod dirty;
+mod disowned;
 mod eip;
 mod external;
 mod gateway;
 mod global;
 mod join;
 mod labels;
+mod mac;
 mod observe;
 mod parse;
 mod pool;
@@ -22,6 +24,7 @@ mod topology;
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 
 use ovsdb_model::{Database, Uuid};
 use yusur_crds::{
@@ -36,13 +39,14 @@ use crate::unit::{Kind, ObjectRef, Unit};
 
 use crossing::Crossings;
 use dirty::Dirty;
+use disowned::Disowned;
 use eip::Eip;
 use external::{Askers, Share};
 use join::Joins;
 use labels::Labels;
 use pool::Pool;
 use topology::{NodeEntry, Space, Strangers};
-use workload::Workloads;
+use workload::{Nature, Workloads};
 
 pub(crate) use gateway::Gateway;
 pub(crate) use global::OPTIONS;
@@ -108,6 +112,9 @@ pub struct Inventory {
     /// Rows as they will be once what was planned is committed: seeing them become so is no news.
     expected: HashMap<Uuid, Option<u64>>,
     expected_members: HashSet<(Uuid, Uuid)>,
+    /// Units that were planned against a replica that is ahead of what was observed.
+    ahead: Vec<Unit>,
+    disowned: Disowned,
 }
 
 impl Inventory {
@@ -149,6 +156,8 @@ impl Inventory {
             swept: false,
             expected: HashMap::new(),
             expected_members: HashSet::new(),
+            ahead: Vec::new(),
+            disowned: Disowned::default(),
         }
     }
 
@@ -208,15 +217,31 @@ impl Inventory {
         }
     }
 
-    /// The allocated addresses of this service or Eip are recorded (in its status): its rows may follow.
-    pub fn recorded(&mut self, unit: &Unit) {
-        self.external_recorded(unit);
-        if let Unit::Service(name) = unit
+    /// These addresses are recorded in the status of this service or Eip: if they are all that it holds, its rows may
+    /// follow. (A record of what it had before an older claim took that away says nothing of what it has now.)
+    pub fn recorded(&mut self, unit: &Unit, addresses: &[IpAddr]) {
+        if addresses.is_empty() {
+            return;
+        }
+        self.external_recorded(unit, addresses);
+        if let Unit::Service(name) = unit {
+            self.vips_recorded(name, addresses);
+        }
+    }
+
+    fn vips_recorded(&mut self, name: &ObjectName, addresses: &[IpAddr]) {
+        let service = self.services.get(name);
+        let Some(service) = service.filter(|service| service.outcome.unrecorded) else {
+            return;
+        };
+        let held = self.service_vips(name, service);
+        if held.iter().all(|address| addresses.contains(address))
             && let Some(service) = self.services.get_mut(name)
-            && service.outcome.unrecorded
         {
             service.outcome.unrecorded = false;
-            self.dirty.add(unit.clone());
+            service.recorded = held.into_iter().collect();
+            self.dirty.add(Unit::Service(name.clone()));
+            self.dns_changed(name);
         }
     }
 
@@ -243,7 +268,10 @@ impl Inventory {
         let name = &object.name;
         match object.kind {
             Kind::Vpc => {
-                if self.vpcs.remove(&name.name).is_some() {
+                if let Some(vpc) = self.vpcs.remove(&name.name) {
+                    if vpc.adopts.is_some() {
+                        self.adopters_changed(true);
+                    }
                     self.dirty.add(Unit::Vpc(name.name.clone()));
                     self.vpc_changed(&name.name.clone());
                 }
@@ -256,10 +284,10 @@ impl Inventory {
             }
             Kind::YusurService => self.remove_service(name),
             Kind::Namespace => {
-                if let Some(space) = self.spaces.get_mut(&name.name) {
-                    let labels = std::mem::take(&mut space.labels);
-                    self.labels.release(&labels);
-                    self.namespace_changed(&name.name.clone());
+                // What it is called it is called without an object too.
+                if self.spaces.contains_key(&name.name) {
+                    self.label_namespace(&name.name.clone(), BTreeMap::new());
+                    self.drop_space(&name.name);
                 }
             }
             Kind::Node => {
@@ -296,8 +324,11 @@ impl Inventory {
         let name = self.intern(&object.meta.name);
         let mut vpc = Vpc::parse(&object.meta, &object.spec);
         vpc.keep_off(&self.config.ranges);
+        let (adopts, created) = (vpc.adopts.clone(), vpc.header.created);
+        let mut before = (None, created);
         let far = match self.vpcs.get(&name) {
             Some(old) => {
+                before = (old.adopts.clone(), old.header.created);
                 vpc.problem = old.problem.clone();
                 vpc.router = old.router;
                 if old.gateway != vpc.gateway {
@@ -308,6 +339,9 @@ impl Inventory {
             None => true,
         };
         self.vpcs.insert(name.clone(), vpc);
+        if before != (adopts, created) {
+            self.adopters_changed(true);
+        }
         self.dirty.add(Unit::Vpc(name.clone()));
         if far {
             self.vpc_changed(&name);
@@ -334,12 +368,14 @@ impl Inventory {
         self.buckets_changed(name);
     }
 
-    /// Workloads without a Subnet may have one now.
+    /// Workloads without a Subnet may have one now. VirtualMachineInstances have no row that says where they were put: they
+    /// follow their namespace's default.
     fn unattached_changed(&mut self) {
+        let follows = |w: &Workload| w.nature == Nature::Vmi && w.asks.is_none();
         let unattached: Vec<u32> = self
             .workloads
             .iter()
-            .filter(|(_, w)| w.subnet.is_none())
+            .filter(|(_, w)| w.subnet.is_none() || follows(w))
             .map(|(id, _)| id)
             .collect();
         for id in unattached {
@@ -359,9 +395,12 @@ impl Inventory {
         let name = self.intern(&object.meta.name);
         let mut subnet = Subnet::parse(&object.meta, &object.spec);
         subnet.vpc = self.intern(&subnet.vpc.clone());
+        let (adopts, created) = (subnet.adopts.clone(), subnet.header.created);
+        let mut before = (None, created);
         let mut defaults_differ = true;
         let mut pool_differs = false;
         if let Some(old) = self.subnets.remove(&name) {
+            before = (old.adopts.clone(), old.header.created);
             defaults_differ = old.default_for != subnet.default_for;
             pool_differs = old.cidrs != subnet.cidrs
                 || old.gateways != subnet.gateways
@@ -370,6 +409,7 @@ impl Inventory {
             subnet.switch = old.switch;
             subnet.members = old.members;
             subnet.starved = old.starved;
+            subnet.macs = old.macs;
             subnet.pool = old.pool;
             if old.vpc != subnet.vpc {
                 self.forget_subnet(&old.vpc, &name);
@@ -391,6 +431,9 @@ impl Inventory {
         self.to_assess.insert(subnet.vpc.clone());
         self.dirty.add(Unit::Subnet(name.clone()));
         self.subnets.insert(name.clone(), subnet);
+        if before != (adopts, created) {
+            self.adopters_changed(false);
+        }
         if pool_differs {
             self.members_changed(&name);
             self.feed_starved_subnet(&name);
@@ -419,6 +462,9 @@ impl Inventory {
             return;
         };
         self.forget_subnet(&subnet.vpc, name);
+        if subnet.adopts.is_some() {
+            self.adopters_changed(false);
+        }
         self.dirty.add(Unit::Subnet(name.clone()));
         self.defaults.clear();
         for id in subnet.members {
@@ -449,8 +495,12 @@ impl Inventory {
 
     fn apply_namespace(&mut self, meta: &Meta) {
         let name = self.intern(&meta.name);
-        let mut labels = meta.labels.clone();
-        labels.insert("kubernetes.io/metadata.name".into(), meta.name.clone());
+        self.label_namespace(&name, meta.labels.clone());
+    }
+
+    /// Every namespace has its name as a label, whatever its object says, and without one (a directory of manifests).
+    fn label_namespace(&mut self, name: &Name, mut labels: BTreeMap<String, String>) {
+        labels.insert("kubernetes.io/metadata.name".into(), name.to_string());
         let labels = self.labels.acquire(&labels);
         let space = self.spaces.entry(name.clone()).or_default();
         if space.labels == labels {
@@ -459,7 +509,7 @@ impl Inventory {
         }
         let old = std::mem::replace(&mut space.labels, labels);
         self.labels.release(&old);
-        self.namespace_changed(&name);
+        self.namespace_changed(name);
     }
 
     fn namespace_changed(&mut self, name: &Name) {
@@ -483,16 +533,7 @@ impl Inventory {
 
     fn space(&mut self, name: &Name) -> &mut Space {
         if !self.spaces.contains_key(name) {
-            // Every namespace has this label, also one whose object was not seen (a directory of manifests without it).
-            let own = [("kubernetes.io/metadata.name".to_owned(), name.to_string())].into();
-            let labels = self.labels.acquire(&own);
-            self.spaces.insert(
-                name.clone(),
-                Space {
-                    labels,
-                    ..Space::default()
-                },
-            );
+            self.label_namespace(name, BTreeMap::new());
         }
         self.spaces.entry(name.clone()).or_default()
     }
@@ -599,6 +640,9 @@ impl Inventory {
             || old.ports != new.ports
             || old.labels != new.labels;
         let relabelled = old.labels != new.labels;
+        if old.given_mac() != new.given_mac() {
+            self.release_mac(id);
+        }
         if serves {
             // Those that selected it until now ...
             self.dirty_selectors(id);
@@ -631,6 +675,7 @@ impl Inventory {
     fn remove_workload(&mut self, id: u32) {
         self.workload_changed(id);
         self.release_addresses(id);
+        self.release_mac(id);
         self.index_workload(id, false);
         let Some(workload) = self.workloads.remove(id) else {
             return;
@@ -764,19 +809,10 @@ impl Inventory {
             return;
         };
         old.recorded = new.recorded;
-        if old.outcome.unrecorded
-            && old
-                .outcome
-                .claims
-                .iter()
-                .all(|a| new.recorded.iter().any(|r| r == a))
-        {
-            old.outcome.unrecorded = false;
-            self.dirty.add(Unit::Service(name.clone()));
-        }
-        if old.external_recorded(&new) {
-            self.external_recorded(&Unit::Service(name.clone()));
-        }
+        let external = old.external_recorded(&new);
+        let recorded = [new.recorded, external.unwrap_or_default()];
+        let recorded: Vec<IpAddr> = recorded.iter().flat_map(Addresses::iter).collect();
+        self.recorded(&Unit::Service(name.clone()), &recorded);
         let Some(old) = self.services.get(&name) else {
             return;
         };
@@ -784,24 +820,24 @@ impl Inventory {
             return;
         }
         let moved = old.vpc != new.vpc || old.header.created != new.header.created;
-        let unsettled = moved || old.wants != new.wants || old.dns != new.dns;
+        let unsettled = moved
+            || old.wants != new.wants
+            || old.dns != new.dns
+            || old.ports.is_empty() != new.ports.is_empty();
+        let renamed = moved || old.dns != new.dns;
         let keeps = !moved && new.keep_external(old);
         let targets: Vec<Name> = old.targets().into_iter().cloned().collect();
+        if !moved {
+            new.outcome = old.outcome.clone();
+        }
         self.external_leaves(&name, keeps);
         self.crossing_leaves(&name, true);
-        let Some(old) = self.services.get(&name) else {
-            return;
-        };
+        if renamed {
+            // Where its name was until now.
+            self.dns_changed(&name);
+        }
         if moved {
             self.release_vips(&name);
-            if let Some(old) = self.services.get(&name)
-                && old.dns
-            {
-                let bucket = Unit::Dns(old.vpc.clone(), bucket(&name));
-                self.dirty.add(bucket);
-            }
-        } else {
-            new.outcome = old.outcome.clone();
         }
         // Its key in the maps is shared with its units: keep the one that is there.
         let key = self

@@ -48,6 +48,7 @@ impl Inventory {
                 self.strangers(routers).note(uuid, name.as_deref());
             }
         }
+        self.ahead.clear();
         self.loaded = true;
         self.swept = false;
         self.load_outside(database);
@@ -160,6 +161,9 @@ impl Inventory {
     /// Takes in what changed in the Northbound: whatever of ours was edited, deleted or taken from (or put into) a column
     /// it shares becomes dirty. `database` is the replica after the batch.
     pub fn observe(&mut self, batch: &Batch, database: &Database) {
+        for unit in std::mem::take(&mut self.ahead) {
+            self.dirty.add(unit);
+        }
         for change in &batch.changes {
             let Some(spec) = nb::table(&change.table) else {
                 continue;
@@ -167,6 +171,9 @@ impl Inventory {
             let before = change.old.as_deref().map(|row| fingerprint(spec, row));
             let now = change.new.as_deref().map(|row| fingerprint(spec, row));
             // Members and what OVN writes are not the row's own to say.
+            if before != now {
+                self.labels_seen(spec, change);
+            }
             if before != now && self.expected.get(&change.uuid) != Some(&now) {
                 for row in [&change.old, &change.new].into_iter().flatten() {
                     if let Some(unit) = nb::unit_of(&self.config.owner, spec.name, row) {
@@ -187,6 +194,25 @@ impl Inventory {
                 _ => {}
             }
         }
+    }
+
+    /// Remembers whose a row was whose labels were taken off.
+    fn labels_seen(&mut self, spec: &'static nb::TableSpec, change: &RowChange) {
+        let (Some(old), Some(new)) = (&change.old, &change.new) else {
+            self.disowned.remove(change.uuid);
+            return;
+        };
+        let unit = |row| nb::unit_of(&self.config.owner, spec.name, row);
+        match (unit(old), unit(new)) {
+            (Some(was), None) => self.disowned.add(spec, change.uuid, was),
+            (_, Some(_)) => self.disowned.remove(change.uuid),
+            (None, None) => {}
+        }
+    }
+
+    /// The rows of a unit whose labels somebody took off.
+    pub(crate) fn disowned(&self, unit: &Unit) -> &[(&'static nb::TableSpec, Uuid)] {
+        self.disowned.of(unit)
     }
 
     fn seen(&mut self, unit: Unit) {
@@ -241,13 +267,30 @@ impl Inventory {
                 text == uuid || Some(text) == name.as_deref() || Some(text) == old.as_deref()
             })
         };
+        let concerns = if routers {
+            self.vpcs.values().any(|vpc| meant(&vpc.adopts))
+        } else {
+            self.subnets.values().any(|subnet| meant(&subnet.adopts))
+        };
+        if concerns {
+            self.adopters_changed(routers);
+        }
+    }
+
+    /// Who adopts what may be different: whoever adopts anything is judged again, for one's loss is another's gain.
+    pub(super) fn adopters_changed(&mut self, routers: bool) {
+        if !self.loaded {
+            // Everything is judged once the Northbound is known.
+            return;
+        }
         if routers {
-            let vpcs = self.vpcs.iter().filter(|(_, vpc)| meant(&vpc.adopts));
+            let vpcs = self.vpcs.iter().filter(|(_, vpc)| vpc.adopts.is_some());
             self.to_assess.extend(vpcs.map(|(name, _)| name.clone()));
         } else {
-            let subnets = self.subnets.values().filter(|subnet| meant(&subnet.adopts));
+            let subnets = self.subnets.values();
+            let adopters = subnets.filter(|subnet| subnet.adopts.is_some());
             self.to_assess
-                .extend(subnets.map(|subnet| subnet.vpc.clone()));
+                .extend(adopters.map(|subnet| subnet.vpc.clone()));
         }
     }
 
@@ -271,9 +314,11 @@ impl Inventory {
         }
     }
 
-    /// Notes what is about to be written, so that seeing it come true makes nothing dirty. Optional: without it what was
-    /// written is looked at once more.
+    /// Notes what is about to be written, so that seeing it come true makes nothing dirty. Without it what was
+    /// written is looked at once more. Units that were planned against a replica which is ahead of what was observed are
+    /// looked at again when the inventory has caught up.
     pub fn planned(&mut self, plan: &Plan) {
+        self.ahead.extend(plan.ahead.iter().cloned());
         for group in &plan.groups {
             for row in &group.expects {
                 self.expected.insert(row.uuid, row.fingerprint);

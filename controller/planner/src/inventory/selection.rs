@@ -14,7 +14,7 @@ use std::net::IpAddr;
 #[derive(Debug)]
 pub(crate) struct Member<'a> {
     pub(crate) workload: &'a Workload,
-    /// The addresses it really holds.
+    /// The addresses it is reached at.
     pub(crate) addresses: Addresses,
 }
 
@@ -89,7 +89,7 @@ impl Inventory {
             if subnet.is_some_and(|subnet| subnet.vpc == *vpc && subnet.problem.is_none()) {
                 chosen.members.push(Member {
                     workload,
-                    addresses: self.held(workload),
+                    addresses: self.reachable(workload),
                 });
             } else {
                 chosen.outside += 1;
@@ -153,6 +153,27 @@ impl Inventory {
             .iter()
             .filter(|address| subnet.pool.holder(*address) == Some(&unit))
             .collect()
+    }
+
+    /// The addresses a workload is reached at: those it holds, if it has a port. One that was refused an address (of one
+    /// family, say) has no port, and is not reached at the others it holds either.
+    fn reachable(&self, workload: &Workload) -> Addresses {
+        let held = self.held(workload);
+        if workload.nature == Nature::Vmi {
+            return held;
+        }
+        let fits = workload.subnet.as_ref().is_some_and(|name| {
+            let subnet = self.subnets.get(name);
+            subnet.is_some_and(|subnet| {
+                workload.misfit(subnet, name).is_none()
+                    && self.mac_conflict(workload, subnet).is_none()
+            })
+        });
+        if fits && held == workload.claims && !workload.starved {
+            held
+        } else {
+            Addresses::default()
+        }
     }
 
     pub(super) fn insert_service(&mut self, name: ObjectName, mut service: Service) {

@@ -333,13 +333,11 @@ impl Service {
         Some((&external.wish, &external.source_ranges))
     }
 
-    /// Takes over what a newer state of the object records of external addresses. True if all that was to be is.
-    pub(super) fn external_recorded(&mut self, newer: &Self) -> bool {
-        let (Some(own), Some(newer)) = (&mut self.external, &newer.external) else {
-            return false;
-        };
-        own.recorded = newer.recorded;
-        own.holding.unrecorded && own.holding.is_in(&own.recorded)
+    /// Takes over what a newer state of the object records of external addresses, and says what.
+    pub(super) fn external_recorded(&mut self, newer: &Self) -> Option<parse::Addresses> {
+        let recorded = newer.external.as_ref()?.recorded;
+        self.external.as_mut()?.recorded = recorded;
+        Some(recorded)
     }
 
     /// Takes over what an older spec of the object has of external addresses of its own. False if that is given back.

@@ -244,6 +244,8 @@ pub(crate) struct Subnet {
     pub(crate) members: BTreeSet<u32>,
     /// Units that found no free address.
     pub(crate) starved: BTreeSet<Unit>,
+    /// Who asks for a MAC address by name, the oldest first.
+    pub(crate) macs: HashMap<Box<str>, BTreeSet<(i64, Unit)>>,
 }
 
 impl Subnet {
@@ -328,6 +330,7 @@ impl Subnet {
             pool: Pool::default(),
             members: BTreeSet::new(),
             starved: BTreeSet::new(),
+            macs: HashMap::new(),
         };
         subnet.fit_pool();
         subnet

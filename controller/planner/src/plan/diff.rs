@@ -8,6 +8,7 @@ use yusur_crds::common::condition;
 
 use super::Work;
 use crate::desired::{DesiredRow, Referrer};
+use crate::inventory::Inventory;
 use crate::nb::{
     self, Class, HaChassisGroup, Ids, LoadBalancer, LogicalRouterPort, LogicalSwitchPort, Nat,
     TableSpec, Text,
@@ -86,9 +87,10 @@ pub(super) fn unit(
     works: &mut [Work],
     wanted: &HashSet<Uuid>,
     inserted: &HashMap<Uuid, usize>,
-    ids: &Ids,
+    inventory: &Inventory,
     database: &Database,
 ) {
+    let ids = inventory.ids();
     let work = &mut works[at];
     let label = Atom::from(work.unit.to_string());
     let rows = std::mem::take(&mut work.rows);
@@ -103,6 +105,8 @@ pub(super) fn unit(
         let referrers: Vec<&Referrer> = row.referrers.iter().filter(there).collect();
         if referrers.len() < row.referrers.len() {
             work.waits = true;
+            work.ahead |= (row.referrers.iter())
+                .any(|referrer| referrer.maker.is_none() && !there(&referrer));
         }
         match database.row(row.table.name, row.uuid) {
             None if !row.table.root && referrers.is_empty() => {
@@ -144,13 +148,19 @@ pub(super) fn unit(
                 .map(|uuid| (table, uuid)),
         );
     }
-    for (table, uuid) in ids.of_unit(&work.unit) {
-        // Without its labels (somebody took them off) the index does not have it.
+    // Without their labels (somebody took them off) the index does not have them.
+    let ids = ids.of_unit(&work.unit).into_iter();
+    let ids = ids.filter_map(|(table, uuid)| Some((nb::table(table)?, uuid)));
+    let nobodys = |(table, uuid): &(&'static TableSpec, Uuid)| {
+        let owner = &inventory.config().owner;
+        let row = database.row(table.name, *uuid);
+        row.is_some_and(|row| nb::unit_of(owner, table.name, row).is_none())
+    };
+    let disowned = inventory.disowned(&work.unit).iter().copied();
+    for (table, uuid) in ids.chain(disowned.filter(nobodys)) {
         let unlabelled =
             !wanted.contains(&uuid) && !unwanted.iter().any(|(_, other)| *other == uuid);
-        if let Some(table) = nb::table(table).filter(|_| unlabelled)
-            && database.row(table.name, uuid).is_some()
-        {
+        if unlabelled && database.row(table.name, uuid).is_some() {
             unwanted.push((table, uuid));
         }
     }

@@ -28,6 +28,8 @@ pub struct Plan {
     pub groups: Vec<Group>,
     /// Verdicts on units that have nothing to write (what they want is there), or that wait for something.
     pub verdicts: Vec<Verdict>,
+    /// Units that rest on rows of others which the inventory knows and the replica has no more: the news is on its way.
+    pub(crate) ahead: Vec<Unit>,
 }
 
 /// Units whose operations belong in one transaction.
@@ -87,6 +89,8 @@ struct Work {
     /// Units of this plan that must be written first, or with it.
     needs: Vec<usize>,
     waits: bool,
+    /// What it waits for is a row of others that the inventory believes to be there.
+    ahead: bool,
     /// What only one unit has at a time (VIPs, addresses) and this one gives up, or takes.
     gives: Vec<Text>,
     takes: Vec<Text>,
@@ -122,6 +126,7 @@ pub fn plan(units: &[Unit], inventory: &Inventory, database: &Database) -> Plan 
             edits: Vec::new(),
             needs: Vec::new(),
             waits: false,
+            ahead: false,
             gives: Vec::new(),
             takes: Vec::new(),
             touches: Vec::new(),
@@ -143,14 +148,7 @@ pub fn plan(units: &[Unit], inventory: &Inventory, database: &Database) -> Plan 
         }
     }
     for at in 0..works.len() {
-        diff::unit(
-            at,
-            &mut works,
-            &wanted,
-            &inserted,
-            inventory.ids(),
-            database,
-        );
+        diff::unit(at, &mut works, &wanted, &inserted, inventory, database);
     }
     order::groups(works)
 }

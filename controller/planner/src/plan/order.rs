@@ -97,6 +97,9 @@ pub(super) fn groups(works: Vec<Work>) -> Plan {
         .collect();
     plan.groups = order.iter().map(|_| Group::default()).collect();
     for (at, work) in works.into_iter().enumerate() {
+        if work.ahead {
+            plan.ahead.push(work.unit.clone());
+        }
         let Some(&group) = position.get(&roots[at]) else {
             plan.verdicts.push(work.verdict);
             continue;

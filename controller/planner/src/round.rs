@@ -1,13 +1,15 @@
 //! One plan on its way into the Northbound: which groups go together, what happens when the server refuses some of
-//! them. No waiting here; the engine sends what [`Round::next`] hands out and reports how it ended.
+//! them. No waiting here: an edge sends what [`Round::next_run`] hands out and reports how it ended.
 //!
 //! A refused transaction is halved until the groups that cannot be written stand alone (decision 5). Groups that rest
 //! on rows of a group that failed are left out with it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use crate::plan::Group;
+
 /// What the round needs to know of a group of a plan.
-pub(super) trait Part {
+pub trait Part {
     /// Operations it takes.
     fn size(&self) -> usize;
     /// Positions of the groups it rests on.
@@ -16,14 +18,24 @@ pub(super) trait Part {
 
 /// Bounds of one transaction.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub struct Bounds {
     /// Operations; a single group may have more.
-    pub(super) operations: usize,
+    pub operations: usize,
+}
+
+impl Part for Group {
+    fn size(&self) -> usize {
+        Self::size(self)
+    }
+
+    fn after(&self) -> &[usize] {
+        &self.after
+    }
 }
 
 /// One plan on its way.
 #[derive(Debug)]
-pub(super) struct Round<P> {
+pub struct Round<P> {
     groups: HashMap<usize, P>,
     /// Runs of groups still to be sent, in order.
     runs: VecDeque<Vec<usize>>,
@@ -35,8 +47,8 @@ pub(super) struct Round<P> {
 
 /// What came of a refusal.
 #[derive(Debug)]
-pub(super) enum Refused<P> {
-    /// The run was halved; go on with [`Round::next`].
+pub enum Refused<P> {
+    /// The run was halved; go on with [`Round::next_run`].
     Halved,
     /// It was this one group.
     Group(P),
@@ -46,7 +58,7 @@ pub(super) enum Refused<P> {
 
 impl<P: Part> Round<P> {
     /// The groups of a plan, cut into transactions within `bounds`.
-    pub(super) fn new(groups: Vec<P>, bounds: Bounds) -> Self {
+    pub fn new(groups: Vec<P>, bounds: Bounds) -> Self {
         let mut runs: VecDeque<Vec<usize>> = VecDeque::new();
         let mut room = 0;
         for (at, group) in groups.iter().enumerate() {
@@ -71,13 +83,13 @@ impl<P: Part> Round<P> {
     }
 
     /// Whether nothing is left to send and nothing is being sent.
-    pub(super) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.runs.is_empty() && self.sent.is_empty()
     }
 
     /// The groups of the next transaction, and groups that are left out because what they rest on was refused: look at
     /// those again later. Both empty: the round is over.
-    pub(super) fn next(&mut self) -> (Vec<&P>, Vec<P>) {
+    pub fn next_run(&mut self) -> (Vec<&P>, Vec<P>) {
         let mut left_out = Vec::new();
         while let Some(run) = self.runs.pop_front() {
             let mut sent = Vec::with_capacity(run.len());
@@ -108,7 +120,7 @@ impl<P: Part> Round<P> {
     }
 
     /// What was sent is committed.
-    pub(super) fn committed(&mut self) -> Vec<P> {
+    pub fn committed(&mut self) -> Vec<P> {
         std::mem::take(&mut self.sent)
             .into_iter()
             .filter_map(|at| self.groups.remove(&at))
@@ -116,7 +128,7 @@ impl<P: Part> Round<P> {
     }
 
     /// What was sent was refused for its content.
-    pub(super) fn refused(&mut self) -> Refused<P> {
+    pub fn refused(&mut self) -> Refused<P> {
         let mut run = std::mem::take(&mut self.sent);
         if let [only] = run[..] {
             self.lost.insert(only);
@@ -134,7 +146,7 @@ impl<P: Part> Round<P> {
     }
 
     /// Gives the round up: everything that is not committed.
-    pub(super) fn abandon(self) -> impl Iterator<Item = P> {
+    pub fn abandon(self) -> impl Iterator<Item = P> {
         self.groups.into_values()
     }
 }
@@ -180,7 +192,7 @@ mod tests {
         let mut round = Round::new(groups, Bounds { operations: bound });
         let (mut committed, mut refused, mut left, mut transactions) = (vec![], vec![], vec![], 0);
         loop {
-            let (sent, left_out) = round.next();
+            let (sent, left_out) = round.next_run();
             let names: Vec<usize> = sent.iter().map(|group| group.name).collect();
             left.extend(left_out.iter().map(|group| group.name));
             if names.is_empty() {
@@ -249,9 +261,9 @@ mod tests {
     #[test]
     fn an_abandoned_round_names_all_that_is_not_committed() {
         let mut round = Round::new(groups(6), Bounds { operations: 2 });
-        round.next();
+        round.next_run();
         round.committed();
-        round.next();
+        round.next_run();
         let mut left: Vec<usize> = round.abandon().map(|group| group.name).collect();
         left.sort_unstable();
         assert_eq!(left, [2, 3, 4, 5]);
