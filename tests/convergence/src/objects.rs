@@ -1,0 +1,77 @@
+//! The objects as they are in the API: what the judge reads, and what the tests hold as the truth.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use yusur_crds::{
+    NamedPort, SubnetSpec, VNicSpec, VNicStatus, VpcSpec, YusurServiceSpec, YusurServiceStatus,
+};
+
+/// Namespace and name.
+pub type Key = (String, String);
+
+/// Metadata, as far as a rule reads it.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Meta {
+    /// Tells an object from a namesake.
+    pub uid: String,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// It is terminating.
+    pub deleting: bool,
+}
+
+/// A Pod.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Pod {
+    /// Its metadata.
+    pub meta: Meta,
+    /// The annotation that names its Subnet.
+    pub subnet: Option<String>,
+    /// It has the node's own network.
+    pub host_network: bool,
+    /// Its processes have ended for good.
+    pub ended: bool,
+    /// Condition Ready is true.
+    pub ready: bool,
+    /// `status.podIPs`.
+    pub addresses: Vec<IpAddr>,
+    /// Named ports of its containers.
+    pub ports: Vec<NamedPort>,
+}
+
+/// A KubeVirt VirtualMachineInstance.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Vmi {
+    /// Its metadata.
+    pub meta: Meta,
+    /// The annotation that names its Subnet.
+    pub subnet: Option<String>,
+    /// It runs and is ready.
+    pub ready: bool,
+    /// The addresses of its interfaces.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// All objects.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Objects {
+    /// Vpcs by name.
+    pub vpcs: BTreeMap<String, (Meta, VpcSpec)>,
+    /// Subnets by name.
+    pub subnets: BTreeMap<String, (Meta, SubnetSpec)>,
+    /// VNics.
+    pub vnics: BTreeMap<Key, (Meta, VNicSpec, Option<VNicStatus>)>,
+    /// Pods.
+    pub pods: BTreeMap<Key, Pod>,
+    /// VirtualMachineInstances.
+    pub vmis: BTreeMap<Key, Vmi>,
+    /// Services.
+    pub services: BTreeMap<Key, (Meta, YusurServiceSpec, Option<YusurServiceStatus>)>,
+    /// Labels of the Namespaces that have an object.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Nodes and their chassis.
+    pub nodes: BTreeMap<String, Option<String>>,
+}

@@ -1,0 +1,497 @@
+//! Small worlds: objects of every kind, with names and addresses so few that they meet.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use yusur_convergence::{Meta, Objects, Pod, Vmi};
+use yusur_crds::common::LabelSelector;
+use yusur_crds::{
+    AffinityType, Algorithm, Backend, BackendKind, IntOrString, IpFamily, IpFamilyPolicy,
+    NamedPort, NamespaceRule, OwnerKind, PortOverride, Protocol, Publish, ServicePort,
+    SessionAffinity, StaticRoute, SubnetSpec, VNicOwner, VNicSpec, VpcSpec, YusurServiceSpec,
+};
+use yusur_planner::{Kind, ObjectName, ObjectRef};
+
+use crate::dice::Dice;
+use crate::strangers::{OTHER_SWITCH, THEIR_ROUTER, THEIR_SWITCH};
+
+const NAMESPACES: &[&str] = &["a", "b"];
+const VPCS: &[&str] = &["red", "blue", "green", "teal"];
+const SUBNETS: &[&str] = &["s1", "s2", "s3", "s4", "s5", "s6"];
+
+/// Which object something happens to.
+pub fn object(dice: &mut Dice<'_>) -> ObjectRef {
+    let kind = dice.pick(&[
+        Kind::YusurService,
+        Kind::Pod,
+        Kind::Pod,
+        Kind::Subnet,
+        Kind::YusurService,
+        Kind::VNic,
+        Kind::Pod,
+        Kind::Vpc,
+        Kind::YusurService,
+        Kind::VNic,
+        Kind::VirtualMachineInstance,
+        Kind::Namespace,
+        Kind::YusurService,
+        Kind::Node,
+        Kind::Subnet,
+        Kind::Pod,
+    ]);
+    let number = dice.byte();
+    let of = |names: &[&str]| ObjectName::cluster(names[usize::from(number) % names.len()]);
+    let in_space = |prefix: &str, count: u8| {
+        let namespace = NAMESPACES[usize::from(number / 16) % NAMESPACES.len()];
+        ObjectName::new(namespace, format!("{prefix}{}", number % count))
+    };
+    let name = match kind {
+        Kind::Vpc => of(VPCS),
+        Kind::Subnet => of(SUBNETS),
+        Kind::Namespace => of(NAMESPACES),
+        Kind::Node => of(&["n0", "n1"]),
+        Kind::Pod => in_space("p", 5),
+        Kind::VNic => in_space("v", 3),
+        Kind::VirtualMachineInstance => in_space("m", 2),
+        _ => in_space("w", 5),
+    };
+    ObjectRef { kind, name }
+}
+
+fn texts(list: &[&str]) -> Vec<String> {
+    list.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn labels(dice: &mut Dice<'_>, own: &str) -> BTreeMap<String, String> {
+    let app = dice.pick(&["web", "db"]);
+    [("app", app), ("own", own)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+fn selector(value: serde_json::Value) -> LabelSelector {
+    serde_json::from_value(value).expect("a selector")
+}
+
+fn rule(dice: &mut Dice<'_>, open: bool) -> NamespaceRule {
+    let named = |names: &[&str]| NamespaceRule {
+        names: texts(names),
+        ..NamespaceRule::default()
+    };
+    let labelled = |value| NamespaceRule {
+        selector: Some(selector(value)),
+        ..NamespaceRule::default()
+    };
+    match dice.below(8) {
+        0..=2 if open => NamespaceRule::all(),
+        0 | 3 => named(&["a"]),
+        1 => named(&[]),
+        4 => labelled(serde_json::json!({ "matchLabels": { "tier": "gold" } })),
+        5 => labelled(serde_json::json!({ "matchLabels": { "kubernetes.io/metadata.name": "b" } })),
+        6 => named(&["a", "b"]),
+        _ => NamespaceRule::all(),
+    }
+}
+
+/// Metadata: that of the object as it is, or of a new one.
+pub fn meta(
+    dice: &mut Dice<'_>,
+    old: Option<&Meta>,
+    uid: impl FnOnce() -> String,
+    own: &str,
+) -> Meta {
+    let labels = labels(dice, own);
+    let deleting = dice.chance(2);
+    match old {
+        Some(old) => Meta {
+            labels,
+            deleting: deleting || old.deleting,
+            ..old.clone()
+        },
+        None => Meta {
+            uid: uid(),
+            created: i64::from(dice.byte() % 4),
+            labels,
+            deleting,
+        },
+    }
+}
+
+pub fn vpc(dice: &mut Dice<'_>, name: &str) -> VpcSpec {
+    let cidrs: &[&str] = dice.pick(&[
+        &["10.96.0.0/29"][..],
+        &["10.96.0.0/29", "fd00:96::/124"],
+        &["fd00:96::/124", "10.97.0.0/28"],
+        &["10.97.0.0/29"],
+        &["10.96.0.0/29"],
+        &[],
+        &["10.96.0.1/29"],
+    ]);
+    let route = |destination: &str, next_hop: &str| StaticRoute {
+        destination: destination.into(),
+        next_hop: next_hop.into(),
+    };
+    VpcSpec {
+        service_cidrs: texts(cidrs),
+        allowed_namespaces: rule(dice, true),
+        static_routes: match dice.below(4) {
+            0 => Vec::new(),
+            1 => vec![route("192.0.2.0/24", "10.0.1.6")],
+            2 => vec![
+                route("192.0.2.0/24", "10.0.1.6"),
+                route("192.0.2.0/24", "10.0.1.5"),
+            ],
+            _ => vec![route("203.0.113.0/24", "discard")],
+        },
+        // What is adopted cannot be changed; two Vpcs want the same router.
+        logical_router: match name {
+            "green" => Some("their-router".into()),
+            "teal" => Some(THEIR_ROUTER.to_string()),
+            _ => None,
+        },
+        ..VpcSpec::default()
+    }
+}
+
+pub fn subnet(dice: &mut Dice<'_>, name: &str, old: Option<&SubnetSpec>) -> SubnetSpec {
+    let vpc = dice.pick(VPCS);
+    let cidrs: &[&str] = dice.pick(&[
+        &["10.0.1.0/29"][..],
+        &["10.0.2.0/29", "fd00:2::/64"],
+        &["10.0.3.0/28"],
+        &["fd00:3::/120"],
+        &["10.0.0.0/20"],
+        &["10.96.0.0/28"],
+        &["fd00:2::/124", "10.0.2.0/28"],
+    ]);
+    let new = dice.chance(2);
+    let (vpc, cidrs) = match old {
+        // They cannot be changed through an API server; in a directory of manifests they can.
+        Some(old) if !new => (old.vpc.clone(), old.cidrs.clone()),
+        _ => (vpc.to_owned(), texts(cidrs)),
+    };
+    SubnetSpec {
+        vpc,
+        cidrs,
+        gateways: if dice.chance(3) {
+            texts(&["10.0.1.6", "fd00:2::9"])
+        } else {
+            Vec::new()
+        },
+        // Always the same, since what was handed out before stays.
+        excluded_addresses: if name == "s2" {
+            texts(&["10.0.1.2-10.0.1.3", "10.0.2.4", "fd00:2::/126"])
+        } else {
+            Vec::new()
+        },
+        default_for_namespaces: rule(dice, false),
+        logical_switch: match name {
+            "s4" => Some("other-switch".into()),
+            "s5" => Some("their-switch".into()),
+            "s6" => Some(THEIR_SWITCH.to_string()),
+            _ => None,
+        },
+    }
+}
+
+fn named_ports(dice: &mut Dice<'_>) -> Vec<NamedPort> {
+    let port = |name: &str, protocol, port| NamedPort {
+        name: name.into(),
+        protocol,
+        port,
+    };
+    match dice.below(4) {
+        0 => vec![port("http", Protocol::Tcp, 8080)],
+        1 => vec![
+            port("http", Protocol::Tcp, 8081),
+            port("dns", Protocol::Udp, 5353),
+        ],
+        2 => vec![port("http", Protocol::Udp, 8082)],
+        _ => Vec::new(),
+    }
+}
+
+fn addresses(list: &[&str]) -> Vec<IpAddr> {
+    list.iter()
+        .map(|text| text.parse().expect("an address"))
+        .collect()
+}
+
+pub fn pod(dice: &mut Dice<'_>, old: Option<&Pod>, uid: impl FnOnce() -> String, own: &str) -> Pod {
+    let meta = meta(dice, old.map(|old| &old.meta), uid, own);
+    let reported = match dice.below(16) {
+        15 => addresses(&["10.0.1.4"]),
+        14 => addresses(&["10.0.2.3", "fd00:2::3"]),
+        _ => Vec::new(),
+    };
+    Pod {
+        meta,
+        subnet: dice.chance(5).then(|| dice.pick(SUBNETS).to_owned()),
+        host_network: dice.chance(1),
+        ended: dice.chance(1),
+        ready: !dice.chance(5),
+        addresses: match old {
+            Some(old) => old.addresses.clone(),
+            None => reported,
+        },
+        ports: named_ports(dice),
+    }
+}
+
+pub fn vmi(dice: &mut Dice<'_>, old: Option<&Vmi>, uid: impl FnOnce() -> String, own: &str) -> Vmi {
+    Vmi {
+        meta: meta(dice, old.map(|old| &old.meta), uid, own),
+        subnet: dice.chance(8).then(|| dice.pick(SUBNETS).to_owned()),
+        ready: !dice.chance(4),
+        addresses: addresses(dice.pick(&[
+            &["10.0.1.5"][..],
+            &["10.0.2.5", "fd00:2::5"],
+            &["10.0.1.3", "10.0.1.4"],
+            &[],
+        ])),
+    }
+}
+
+pub fn vnic(dice: &mut Dice<'_>, old: Option<&VNicSpec>) -> VNicSpec {
+    let subnet = dice.pick(SUBNETS).to_owned();
+    let subnet = match old {
+        Some(old) if !dice.chance(2) => old.subnet.clone(),
+        _ => subnet,
+    };
+    let given: &[&str] = dice.pick(&[
+        &[][..],
+        &["10.0.1.3"],
+        &["10.0.2.3"],
+        &["10.0.1.2", "fd00:2::6"],
+        &["10.0.1.1"],
+        &["fd00:2::6"],
+        &["127.0.0.1"],
+        &[],
+    ]);
+    let owner = dice.pick(&[
+        Some(OwnerKind::Vm),
+        Some(OwnerKind::Bm),
+        Some(OwnerKind::Pod),
+        None,
+    ]);
+    VNicSpec {
+        subnet,
+        addresses: texts(given),
+        mac_address: match dice.below(8) {
+            2 => Some("0a:58:0a:00:01:02".into()),
+            3 => Some("0a:58:0a:00:01:01".into()),
+            4 => Some("0a:00:00:00:00:01".into()),
+            5 => Some("0A:00:00:00:00:01".into()),
+            _ => None,
+        },
+        owner: owner.map(|kind| VNicOwner {
+            kind,
+            name: "owner".into(),
+        }),
+        node: dice.pick(&[None, Some("n0".to_owned()), Some("n1".to_owned())]),
+        ports: named_ports(dice),
+        port_security: !dice.chance(3),
+        ..VNicSpec::default()
+    }
+}
+
+fn backend(dice: &mut Dice<'_>, vpc: &str) -> Backend {
+    let kind = dice.pick(&[
+        BackendKind::Pod,
+        BackendKind::VNicIp,
+        BackendKind::Vm,
+        BackendKind::Pod,
+        BackendKind::Bm,
+    ]);
+    let (mut given, mut chosen) = (Vec::new(), None);
+    match dice.below(10) {
+        0..=2 => chosen = Some(serde_json::json!({ "matchLabels": { "app": "web" } })),
+        3 => chosen = Some(serde_json::json!({})),
+        4 => {
+            chosen = Some(serde_json::json!({ "matchExpressions": [
+                { "key": "app", "operator": "In", "values": ["web", "db"] },
+                { "key": "own", "operator": "NotIn", "values": ["p1", "v1"] } ] }));
+        }
+        5 => {
+            chosen = Some(
+                serde_json::json!({ "matchExpressions": [{ "key": "app", "operator": "Exists" }] }),
+            )
+        }
+        6 => chosen = Some(serde_json::json!({ "matchLabels": { "app": "db", "own": "p1" } })),
+        7 => {
+            chosen = Some(
+                serde_json::json!({ "matchExpressions": [{ "key": "none", "operator": "DoesNotExist" }] }),
+            )
+        }
+        8 => given = texts(&["10.0.1.3", "fd00:2::9"]),
+        _ => given = texts(&["10.0.1.4", "10.0.2.5"]),
+    }
+    let elsewhere = dice
+        .chance(2)
+        .then(|| dice.pick(&["blue", "red"]).to_owned());
+    Backend {
+        kind,
+        selector: chosen.map(selector),
+        addresses: given,
+        vpc: elsewhere.filter(|other| other != vpc || dice.chance(4)),
+        weight: dice.pick(&[1, 1, 1, 0, 3, 100, 101]),
+        ports: if dice.chance(4) {
+            vec![PortOverride {
+                name: "http".into(),
+                port: 9000,
+            }]
+        } else {
+            Vec::new()
+        },
+    }
+}
+
+pub fn service(dice: &mut Dice<'_>, old: Option<&YusurServiceSpec>) -> YusurServiceSpec {
+    let vpc = dice.pick(&["red", "blue", "red", "green"]).to_owned();
+    let vpc = match old {
+        Some(old) if !dice.chance(2) => old.vpc.clone(),
+        _ => vpc,
+    };
+    let target = |dice: &mut Dice<'_>| match dice.below(5) {
+        0 | 1 => None,
+        2 => Some(IntOrString::String("http".into())),
+        3 => Some(IntOrString::Int(8443)),
+        _ => Some(IntOrString::String("dns".into())),
+    };
+    let port = |name: &str, protocol, port, target_port| ServicePort {
+        name: Some(name.into()),
+        protocol,
+        port,
+        target_port,
+        app_protocol: None,
+    };
+    let mut spec = YusurServiceSpec {
+        vpc,
+        ..YusurServiceSpec::default()
+    };
+    match dice.below(14) {
+        5 | 6 => spec.cluster_ip = Some("10.96.0.2".into()),
+        7 => spec.cluster_ip = Some("10.97.0.2".into()),
+        8 => spec.cluster_ip = Some("None".into()),
+        9 => spec.cluster_ips = texts(&["10.96.0.3", "fd00:96::3"]),
+        10 => spec.ip_families = vec![IpFamily::IPv6],
+        11 => spec.cluster_ip = Some("10.96.0.1".into()),
+        12 => spec.ip_families = vec![IpFamily::IPv6, IpFamily::IPv4],
+        13 => spec.cluster_ip = Some("192.0.2.1".into()),
+        _ => {}
+    }
+    spec.ip_family_policy = match dice.below(6) {
+        4 => Some(IpFamilyPolicy::PreferDualStack),
+        5 => Some(IpFamilyPolicy::RequireDualStack),
+        _ => None,
+    };
+    let first = target(dice);
+    spec.ports = match dice.below(8) {
+        0..=3 => vec![port("a", Protocol::Tcp, 80, first)],
+        4 => vec![
+            port("a", Protocol::Tcp, 80, first),
+            port("b", Protocol::Udp, 53, target(dice)),
+        ],
+        5 => vec![
+            port("a", Protocol::Tcp, 80, first),
+            port("b", Protocol::Tcp, 443, target(dice)),
+        ],
+        6 => vec![port("a", Protocol::Sctp, 80, first)],
+        _ => vec![
+            port("a", Protocol::Udp, 53, None),
+            port("b", Protocol::Udp, 53, first),
+        ],
+    };
+    let backends = [1, 1, 2, 0, 3][dice.below(5)];
+    spec.backends = (0..backends).map(|_| backend(dice, &spec.vpc)).collect();
+    spec.algorithm = dice.pick(&[
+        Algorithm::FlowHash,
+        Algorithm::FlowHash,
+        Algorithm::SourceHash,
+        Algorithm::RoundRobin,
+        Algorithm::LeastConnections,
+    ]);
+    spec.session_affinity = dice.chance(4).then(|| SessionAffinity {
+        type_: dice.pick(&[AffinityType::ClientIP, AffinityType::None]),
+        timeout_seconds: dice.pick(&[10800, 60, 0]),
+    });
+    spec.publish_not_ready_addresses = dice.chance(2);
+    spec.publish = Publish {
+        dns: !dice.chance(3),
+        ..Publish::default()
+    };
+    spec
+}
+
+/// The object of this name becomes another, or comes into being.
+pub fn set(
+    dice: &mut Dice<'_>,
+    objects: &mut Objects,
+    object: &ObjectRef,
+    uid: impl FnOnce() -> String,
+) {
+    let name = object.name.name.to_string();
+    let key = (object.name.namespace.to_string(), name.clone());
+    match object.kind {
+        Kind::Vpc => {
+            let old = objects.vpcs.get(&name);
+            let meta = meta(dice, old.map(|old| &old.0), uid, &name);
+            objects.vpcs.insert(name.clone(), (meta, vpc(dice, &name)));
+        }
+        Kind::Subnet => {
+            let old = objects.subnets.get(&name);
+            let meta = meta(dice, old.map(|old| &old.0), uid, &name);
+            let spec = subnet(dice, &name, old.map(|old| &old.1));
+            objects.subnets.insert(name, (meta, spec));
+        }
+        Kind::Pod => {
+            let pod = pod(dice, objects.pods.get(&key), uid, &name);
+            objects.pods.insert(key, pod);
+        }
+        Kind::VirtualMachineInstance => {
+            let vmi = vmi(dice, objects.vmis.get(&key), uid, &name);
+            objects.vmis.insert(key, vmi);
+        }
+        Kind::VNic => {
+            let old = objects.vnics.get(&key);
+            let meta = meta(dice, old.map(|old| &old.0), uid, &name);
+            let spec = vnic(dice, old.map(|old| &old.1));
+            let status = old.and_then(|old| old.2.clone());
+            objects.vnics.insert(key, (meta, spec, status));
+        }
+        Kind::Namespace => {
+            let tier = dice.pick(&["gold", "tin"]);
+            objects
+                .namespaces
+                .insert(name, [("tier".to_owned(), tier.to_owned())].into());
+        }
+        Kind::Node => {
+            let chassis = dice.pick(&[None, Some(format!("chassis-{name}"))]);
+            objects.nodes.insert(name, chassis);
+        }
+        _ => {
+            let old = objects.services.get(&key);
+            let meta = meta(dice, old.map(|old| &old.0), uid, &name);
+            let spec = service(dice, old.map(|old| &old.1));
+            let status = old.and_then(|old| old.2.clone());
+            objects.services.insert(key, (meta, spec, status));
+        }
+    }
+    let _ = OTHER_SWITCH;
+}
+
+/// The object of this name goes.
+pub fn remove(objects: &mut Objects, object: &ObjectRef) {
+    let name = object.name.name.to_string();
+    let key = (object.name.namespace.to_string(), name.clone());
+    match object.kind {
+        Kind::Vpc => drop(objects.vpcs.remove(&name)),
+        Kind::Subnet => drop(objects.subnets.remove(&name)),
+        Kind::Pod => drop(objects.pods.remove(&key)),
+        Kind::VirtualMachineInstance => drop(objects.vmis.remove(&key)),
+        Kind::VNic => drop(objects.vnics.remove(&key)),
+        Kind::Namespace => drop(objects.namespaces.remove(&name)),
+        Kind::Node => drop(objects.nodes.remove(&name)),
+        _ => drop(objects.services.remove(&key)),
+    }
+}
