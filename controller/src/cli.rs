@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::{Args, Parser, ValueEnum};
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -216,7 +217,8 @@ pub struct InstallArgs {
         long,
         value_name = "CIDR",
         env = "YUSUR_JOIN_RANGE",
-        default_value = "100.64.0.0/16"
+        default_value = "100.64.0.0/16",
+        value_parser = network::<Ipv4Net>
     )]
     pub join_range: Ipv4Net,
 
@@ -225,7 +227,8 @@ pub struct InstallArgs {
         long,
         value_name = "CIDR",
         env = "YUSUR_PROBE_RANGE",
-        default_value = "100.66.0.0/16"
+        default_value = "100.66.0.0/16",
+        value_parser = network::<Ipv4Net>
     )]
     pub probe_range: Ipv4Net,
 
@@ -234,7 +237,8 @@ pub struct InstallArgs {
         long,
         value_name = "CIDR",
         env = "YUSUR_NODE_VIP_RANGE",
-        default_value = "100.67.0.0/16"
+        default_value = "100.67.0.0/16",
+        value_parser = network::<Ipv4Net>
     )]
     pub node_vip_range: Ipv4Net,
 
@@ -243,7 +247,8 @@ pub struct InstallArgs {
         long,
         value_name = "CIDR",
         env = "YUSUR_VPC_VIP_RANGE",
-        default_value = "100.96.0.0/11"
+        default_value = "100.96.0.0/11",
+        value_parser = network::<Ipv4Net>
     )]
     pub vpc_vip_range: Ipv4Net,
 
@@ -252,7 +257,8 @@ pub struct InstallArgs {
         long,
         value_name = "CIDR",
         env = "YUSUR_SYSTEM_PREFIX_V6",
-        default_value = "fd79:7573:7572::/48"
+        default_value = "fd79:7573:7572::/48",
+        value_parser = network::<Ipv6Net>
     )]
     pub system_prefix_v6: Ipv6Net,
 }
@@ -261,12 +267,13 @@ pub struct InstallArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Operation")]
 pub struct OperationArgs {
-    /// Address that serves /metrics, /healthz and /readyz.
+    /// Address that serves /metrics, /healthz and /readyz; :PORT is that port of all addresses.
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
         env = "YUSUR_METRICS_ADDRESS",
-        default_value = "127.0.0.1:9480"
+        default_value = "127.0.0.1:9480",
+        value_parser = socket
     )]
     pub metrics_address: SocketAddr,
 
@@ -369,12 +376,33 @@ impl InstallArgs {
 
 /// An owner is part of row names, of an OVSDB lock's name and of external_ids keys: a DNS label is
 /// valid in all of them.
-fn owner(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// When it is none, in words.
+pub fn owner(text: &str) -> Result<String, String> {
     if is_dns_label(text) {
         Ok(text.to_owned())
     } else {
         Err("an owner is 1 to 63 lower-case letters, digits and '-', and starts and ends with a letter or digit".into())
     }
+}
+
+/// A network in CIDR notation.
+fn network<N: FromStr>(text: &str) -> Result<N, String> {
+    text.parse().map_err(|_| {
+        "it is no such network; write one as in the default, with a / and its length".into()
+    })
+}
+
+/// An address and a port; without an address, all of this machine's.
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    let whole = match text.strip_prefix(':') {
+        Some(port) => format!("[::]:{port}"),
+        None => text.to_owned(),
+    };
+    whole.parse().map_err(|_| {
+        "write an address and a port, as in 127.0.0.1:9480, [::1]:9480 or :9480".into()
+    })
 }
 
 /// RFC 1123 labels joined by dots, without a trailing dot.
@@ -449,6 +477,21 @@ mod tests {
     }
 
     #[test]
+    fn a_port_alone_is_of_all_addresses() {
+        let address =
+            |text| parse(&["--metrics-address", text]).map(|cli| cli.operation.metrics_address);
+        assert_eq!(address(":9480").unwrap(), "[::]:9480".parse().unwrap());
+        assert_eq!(
+            address("127.0.0.1:1").unwrap(),
+            "127.0.0.1:1".parse().unwrap()
+        );
+        for bad in ["9480", ":", "localhost:9480", "127.0.0.1"] {
+            let error = address(bad).unwrap_err().to_string();
+            assert!(error.contains("as in 127.0.0.1:9480"), "{error}");
+        }
+    }
+
+    #[test]
     fn names_are_judged_before_anything_starts() {
         for bad in ["", "A", "a_b", "-a", "a-", "a.b", &"x".repeat(64)] {
             assert!(parse(&["--owner", bad]).is_err(), "{bad:?}");
@@ -464,6 +507,8 @@ mod tests {
             parse(&[]).unwrap().install.planner().unwrap().ranges,
             yusur_planner::Ranges::default()
         );
+        let error = parse(&["--join-range", "100.64.0.0/33"]).unwrap_err();
+        assert!(error.to_string().contains("length"), "{error}");
         assert!(parse(&["--cluster-domain", "a..b"]).is_err());
         assert_eq!(
             parse(&["--cluster-domain", "example.org."])

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     match run::blocking(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!("{error:#}");
+            error!("{}", telemetry::words(&error));
             ExitCode::FAILURE
         }
     }

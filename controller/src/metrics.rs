@@ -16,6 +16,7 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 /// All metrics of one controller. Cloning shares them.
@@ -133,6 +134,18 @@ pub struct DatabaseLabel {
 }
 
 // === impl Outcome ===
+
+impl Outcome {
+    /// All ways to end.
+    const ALL: [Self; 6] = [
+        Self::Ok,
+        Self::Refused,
+        Self::Fenced,
+        Self::Retry,
+        Self::Unknown,
+        Self::Failed,
+    ];
+}
 
 impl EncodeLabelValue for Outcome {
     fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), fmt::Error> {
@@ -310,7 +323,15 @@ impl Metrics {
             "nb_cfg of the Southbound less what this chassis has reached",
             m.chassis_lag.clone(),
         );
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        r.register("build", "The version that runs", version);
         registry.register_collector(Box::new(Process));
+        // A counter that begins with its first event hides that event from `rate` and `increase`.
+        for result in Outcome::ALL {
+            let label = ResultLabel { result };
+            drop(metrics.transactions.get_or_create(&label));
+            drop(metrics.status_writes.get_or_create(&label));
+        }
         metrics
     }
 
@@ -357,6 +378,13 @@ impl Collector for Process {
             Some(&Unit::Seconds),
             MetricType::Counter,
         )?)?;
+        let started = ConstGauge::new(process.started);
+        started.encode(encoder.encode_descriptor(
+            "process_start_time",
+            "Start of the process since the Unix epoch",
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?)?;
         let resident = ConstGauge::new(process.resident_bytes);
         resident.encode(encoder.encode_descriptor(
             "process_resident_memory",
@@ -371,12 +399,14 @@ impl Collector for Process {
 struct ProcessFigures {
     cpu_seconds: f64,
     resident_bytes: u64,
+    /// Seconds since 1970.
+    started: f64,
 }
 
 // === impl ProcessFigures ===
 
 impl ProcessFigures {
-    /// proc_pid_stat(5) and proc_pid_status(5). `None` where they cannot be read.
+    /// proc_pid_stat(5), proc_pid_status(5) and proc_stat(5). `None` where they cannot be read.
     fn read() -> Option<Self> {
         /// USER_HZ is 100 on every architecture Linux still supports.
         const TICKS_PER_SECOND: f64 = 100.0;
@@ -385,6 +415,10 @@ impl ProcessFigures {
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
         let user: f64 = fields.next()?.parse().ok()?;
         let system: f64 = fields.next()?.parse().ok()?;
+        let since_boot: f64 = fields.nth(6)?.parse().ok()?;
+        let stat = std::fs::read_to_string("/proc/stat").ok()?;
+        let boot = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+        let boot: f64 = boot.trim().parse().ok()?;
         let status = std::fs::read_to_string("/proc/self/status").ok()?;
         let resident = status
             .lines()
@@ -393,6 +427,7 @@ impl ProcessFigures {
         Some(Self {
             cpu_seconds: (user + system) / TICKS_PER_SECOND,
             resident_bytes: kilobytes << 10,
+            started: boot + since_boot / TICKS_PER_SECOND,
         })
     }
 }
@@ -428,5 +463,20 @@ mod tests {
         );
         assert!(text.contains("process_resident_memory_bytes "), "{text}");
         assert!(text.contains("process_cpu_seconds_total "), "{text}");
+        assert!(
+            text.contains("yusur_controller_build_info{version=\""),
+            "{text}"
+        );
+        assert!(
+            text.contains("yusur_controller_transactions_total{result=\"fenced\"} 0"),
+            "{text}"
+        );
+        let started = text
+            .lines()
+            .find_map(|line| line.strip_prefix("process_start_time_seconds "));
+        let started: f64 = started.expect("a start").parse().expect("seconds");
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let age = now.expect("a time after 1970").as_secs_f64() - started;
+        assert!((-2.0..86_400.0).contains(&age), "{age} s old");
     }
 }

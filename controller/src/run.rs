@@ -149,6 +149,7 @@ fn from_manifests(
     status: &StatusQueue,
     metrics: &Metrics,
 ) -> anyhow::Result<Origin> {
+    manifests::exists(directory)?;
     let kept = cli
         .source
         .manifests_status
@@ -221,8 +222,11 @@ impl Election {
     }
 }
 
-/// A client's builder for one of the databases.
-fn connect(
+/// A client's builder for one of the databases; `flag` is that of its address.
+///
+/// # Errors
+/// When the addresses cannot be read, or ask for TLS without saying whom to trust.
+pub fn connect(
     database: &'static str,
     flag: &str,
     remote: cli::Remote<'_>,

@@ -170,6 +170,8 @@ async fn bad_flags_are_told_before_anything_starts() {
     };
     let bad = log(&["--log-level", "inf0=="]);
     assert!(bad.contains("is no filter"), "{bad}");
+    let bad = log(&["--log-level", "verbose"]);
+    assert!(bad.contains("no level: error, warn, info"), "{bad}");
     let bad = log(&["--nb-address", "ssl:127.0.0.1:1"]);
     assert!(bad.contains("--nb-ca-cert"), "{bad}");
     let bad = log(&["--nb-address", "udp:127.0.0.1:1"]);

@@ -69,9 +69,14 @@ pub(super) enum Standing {
 // === impl Authority ===
 
 impl Authority {
-    /// The lock `yusur_<owner>`, with '_' for '-': a lock's name is an `<id>` (RFC 7047 §3.1), and an owner has no '_'.
+    /// `yusur_<owner>`, with '_' for '-': a lock's name is an `<id>` (RFC 7047 §3.1), and an owner has no '_'.
+    pub fn lock_name(owner: &str) -> String {
+        format!("yusur_{}", owner.replace('-', "_"))
+    }
+
+    /// The lock of the owner's [name](Self::lock_name).
     pub fn lock(client: &Client, owner: &str) -> Self {
-        let lock = client.lock(format!("yusur_{}", owner.replace('-', "_")));
+        let lock = client.lock(Self::lock_name(owner));
         Self::Lock(LockAuthority {
             lock,
             told: None,

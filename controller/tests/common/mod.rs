@@ -63,6 +63,11 @@ impl World {
         self.dir.path().join("manifests")
     }
 
+    /// A place beside it, for what a test needs besides.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// Starts the program.
     pub(crate) fn start(&self, name: &str, arguments: &[&str]) -> Controller {
         self.start_as(name, OWNER, arguments)

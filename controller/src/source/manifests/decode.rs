@@ -1,7 +1,6 @@
 //! One document of a manifest, turned into a [`Change`] of the planner, strictly: a field nobody knows is a mistake to
 //! be told, as `kubectl apply` would.
 
-use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::de::DeserializeOwned;
@@ -204,19 +203,33 @@ fn strict<Spec: DeserializeOwned, Status: DeserializeOwned>(
     if !unknown.is_empty() {
         // Often the same mistake: a field that is missing under one name is there under another.
         wrong.push_str(if wrong.is_empty() {
-            "no such field:"
+            "no such field: "
         } else {
-            "; no such field:"
+            "; no such field: "
         });
-    }
-    for path in unknown {
-        // Writing to a String cannot fail.
-        let _ = write!(wrong, " {}", path.replace(".?", ""));
+        let fields: Vec<String> = unknown.iter().map(|path| field(path)).collect();
+        wrong.push_str(&fields.join(", "));
     }
     match object {
         Ok(object) if wrong.is_empty() => Ok(object.into()),
         _ => Err(wrong),
     }
+}
+
+/// A path as everything else writes it: `spec.ports[0].port`, not `spec.ports.0.?.port`.
+fn field(path: &str) -> String {
+    let mut field = String::with_capacity(path.len());
+    for part in path.split('.').filter(|part| *part != "?") {
+        if !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) {
+            field.push_str(&format!("[{part}]"));
+        } else {
+            if !field.is_empty() {
+                field.push('.');
+            }
+            field.push_str(part);
+        }
+    }
+    field
 }
 
 /// Equal values have equal hashes within one run of the process, which is as long as they are kept.
@@ -315,6 +328,12 @@ mod tests {
             (
                 vpc(json!({"serviceCIDR": "10.0.0.0/8"})),
                 "no such field: spec.serviceCIDR",
+            ),
+            (
+                vpc(
+                    json!({"staticRoutes": [{"destination": "::/0", "nextHop": "discard", "via": 1}]}),
+                ),
+                "no such field: spec.staticRoutes[0].via",
             ),
             (vpc(json!({"nodeAccess": "maybe"})), "spec.nodeAccess"),
         ] {

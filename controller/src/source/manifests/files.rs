@@ -68,6 +68,13 @@ pub(super) fn is_manifest(path: &Path) -> bool {
     )
 }
 
+/// Whether there is nothing of this name, which is more than that it cannot be looked at.
+pub(super) fn is_gone(path: &Path) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    let looked = path.symlink_metadata();
+    looked.is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
+}
+
 /// The file's stamp; links are followed.
 pub(super) fn stamp(path: &Path) -> Option<Stamp> {
     fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata))
@@ -100,7 +107,13 @@ pub(super) fn read(path: &Path) -> Result<Content, Unusable> {
         _ => Unusable::Unreadable("Unreadable", error.to_string()),
     };
     // Opening a pipe would wait for a writer.
-    let metadata = fs::metadata(path).map_err(unreadable)?;
+    let metadata = match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.is_symlink() => {
+            let message = "it is a link, and what it leads to is not there".to_owned();
+            return Err(Unusable::Unreadable("Unreadable", message));
+        }
+        metadata => metadata.map_err(unreadable)?,
+    };
     if !metadata.is_file() {
         return Err(Unusable::Unreadable(
             "Unreadable",

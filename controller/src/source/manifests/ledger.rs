@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,12 +36,14 @@ pub(super) struct Outcome<K, V> {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Problem {
-    /// The object, if it is one object's problem and the object could be named.
-    pub(super) object: Option<String>,
+    /// The object, or where it could not be named the document, if the problem is of only one.
+    pub(super) part: Option<String>,
     /// One word for the metric.
     pub(super) reason: &'static str,
     /// What to mend.
     pub(super) message: String,
+    /// Whether what was there before stays in force.
+    pub(super) kept: bool,
 }
 
 /// A known file.
@@ -105,6 +108,13 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
         self.files.keys().map(AsRef::as_ref)
     }
 
+    /// Those of them that are `path` or below it.
+    pub(super) fn below<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a Path> {
+        let from = (Bound::Included(path), Bound::Unbounded);
+        let from = self.files.range::<Path, _>(from).map(|(file, _)| &**file);
+        from.take_while(move |file| file.starts_with(path))
+    }
+
     /// Whether every known file has been read at least once: only then may what is not there be taken for gone.
     pub(super) fn complete(&self) -> bool {
         self.files.values().all(|file| file.read)
@@ -122,9 +132,10 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
     pub(super) fn unreadable(&mut self, path: &Path, reason: &'static str, message: String) {
         let file = self.files.entry(path.into()).or_insert_with(File::new);
         file.problems = vec![Problem {
-            object: None,
+            part: None,
             reason,
             message,
+            kept: !file.holds.is_empty(),
         }];
     }
 
@@ -188,9 +199,10 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
         {
             if holds.contains_key(&key) {
                 problems.push(Problem {
-                    object: Some(key.to_string()),
+                    part: Some(key.to_string()),
                     reason: "Duplicate",
                     message: "the file holds this object twice; the first one counts".to_owned(),
+                    kept: false,
                 });
                 continue;
             }
@@ -204,9 +216,10 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
                 }
                 Err(message) => {
                     problems.push(Problem {
-                        object: Some(key.to_string()),
+                        part: Some(key.to_string()),
                         reason: "Invalid",
                         message,
+                        kept: before.contains_key(&key),
                     });
                     // What was good before stays; what never was is not there.
                     if before.contains_key(&key) {
@@ -251,9 +264,10 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
         others.insert(Arc::clone(&loser));
         // Only the loser has something to mend.
         let problem = Problem {
-            object: Some(key.to_string()),
+            part: Some(key.to_string()),
             reason: "Duplicate",
             message: format!("{} holds this object too, and counts", winner.display()),
+            kept: false,
         };
         match self.files.get_mut(&loser).filter(|_| wins) {
             Some(file) => {

@@ -51,6 +51,21 @@ pub struct Options {
     pub rescan: Duration,
 }
 
+/// Fails, in words, where there is no such directory. To be asked before anything is made in it: a mistyped name must not
+/// become an empty directory, which would mean that there are no objects.
+///
+/// # Errors
+/// When it is not there, or cannot be read.
+pub fn exists(directory: &Path) -> anyhow::Result<()> {
+    let listing = std::fs::read_dir(directory).with_context(|| {
+        format!(
+            "--manifests {}: no directory that can be read",
+            directory.display()
+        )
+    });
+    listing.map(drop)
+}
+
 /// The running source. Dropping it stops it.
 #[derive(Debug)]
 pub struct Manifests {
@@ -63,16 +78,8 @@ impl Manifests {
     /// Starts watching. What is in the directory already is told first.
     ///
     /// # Errors
-    /// When the directory cannot be read or watched.
+    /// When the directory cannot be watched.
     pub fn start(options: Options, records: Records) -> anyhow::Result<(Self, Sources)> {
-        let directory = &options.directory;
-        let listing = std::fs::read_dir(directory);
-        drop(listing.with_context(|| {
-            format!(
-                "--manifests {}: no directory that can be read",
-                directory.display()
-            )
-        })?);
         let (sender, sources) = Sources::channel(KINDS.to_vec());
         let (wake, wakes) = mpsc::channel();
         let watcher = watch::Watcher::new(options, records, sender, wake.clone()).context(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
 use notify::{RecursiveMode, Watcher as _};
@@ -37,9 +37,24 @@ pub(super) struct Gone;
 struct Dirty {
     /// Paths something happened to.
     paths: BTreeSet<PathBuf>,
+    /// Paths whose content is elsewhere in the directory now.
+    moved: BTreeSet<PathBuf>,
+    /// Directories whose links lead elsewhere now: a ConfigMap's volume swaps all its files by renaming one link.
+    swapped: BTreeSet<PathBuf>,
     /// The whole directory.
     everything: bool,
 }
+
+/// How long a file that has gone may take to come back: editors and git take the old one away before the new one is there,
+/// and an object that were removed and made again would lose its address and its connections.
+const ABSENCE: Duration = Duration::from_millis(500);
+
+/// When to look again where the manifest directory is not there (being replaced, or not mounted), or something in it may
+/// still be written.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The link that a ConfigMap's volume renames.
+const VOLUME: &str = "..data";
 
 /// What came of looking.
 #[derive(Debug, Default)]
@@ -59,7 +74,10 @@ pub(super) struct Watcher {
     copies: Copies,
     sender: Sender,
     inotify: notify::RecommendedWatcher,
-    watched: BTreeSet<PathBuf>,
+    /// Directories that cannot be watched.
+    unwatchable: BTreeSet<PathBuf>,
+    /// Files that have gone, and when that is believed.
+    leaving: BTreeMap<PathBuf, Instant>,
     ledger: Ledger<ObjectRef>,
     stamps: HashMap<PathBuf, Stamp>,
     /// Problems told, by subject.
@@ -68,6 +86,8 @@ pub(super) struct Watcher {
     unreadable: BTreeMap<PathBuf, String>,
     foreign: BTreeSet<String>,
     listed: bool,
+    /// Whether the last look through the directory passed over a file that somebody may still be writing.
+    unsettled: bool,
     /// Whether the engine was told that part of the directory is unknown.
     unknown: bool,
 }
@@ -101,18 +121,19 @@ impl Watcher {
             copies,
             sender,
             inotify,
-            watched: BTreeSet::new(),
+            unwatchable: BTreeSet::new(),
+            leaving: BTreeMap::new(),
             ledger: Ledger::new(),
             stamps: HashMap::new(),
             told: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             foreign: BTreeSet::new(),
             listed: false,
+            unsettled: false,
             unknown: false,
         };
         let root = watcher.options.directory.clone();
         watcher.inotify.watch(&root, RecursiveMode::NonRecursive)?;
-        watcher.watched.insert(root);
         Ok(watcher)
     }
 
@@ -138,15 +159,27 @@ impl Watcher {
     /// Waits for events and gathers all that have arrived. `None`: stop.
     fn wait(&self, wakes: &mpsc::Receiver<Wake>, looked: Instant) -> Option<Dirty> {
         let mut dirty = Dirty::default();
-        while !dirty.everything && dirty.paths.is_empty() {
-            let first = if self.options.rescan.is_zero() {
-                wakes.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                wakes.recv_timeout(self.options.rescan.saturating_sub(looked.elapsed()))
+        let soon = self.unsettled || self.unreadable.contains_key(&self.options.directory);
+        let interval = if soon {
+            Some(SOON)
+        } else {
+            Some(self.options.rescan).filter(|rescan| !rescan.is_zero())
+        };
+        let look = interval.map(|interval| looked + interval);
+        while dirty.is_empty() {
+            let believed = self.leaving.values().min().copied();
+            let first = match look.into_iter().chain(believed).min() {
+                None => wakes.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(next) => wakes.recv_timeout(next.saturating_duration_since(Instant::now())),
             };
             match first {
                 Ok(wake) => self.note(wake, &mut dirty)?,
-                Err(RecvTimeoutError::Timeout) => dirty.everything = true,
+                Err(RecvTimeoutError::Timeout) => {
+                    let now = Instant::now();
+                    dirty.everything = look.is_some_and(|look| look <= now);
+                    let due = self.leaving.iter().filter(|(_, due)| **due <= now);
+                    dirty.paths.extend(due.map(|(path, _)| path.clone()));
+                }
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
@@ -174,7 +207,7 @@ impl Watcher {
             EventKind::Access(AccessKind::Close(AccessMode::Write))
             | EventKind::Create(CreateKind::Folder)
             | EventKind::Modify(ModifyKind::Name(
-                RenameMode::From | RenameMode::To | RenameMode::Any,
+                RenameMode::From | RenameMode::To | RenameMode::Both | RenameMode::Any,
             ))
             | EventKind::Modify(ModifyKind::Metadata(_))
             | EventKind::Remove(_) => true,
@@ -186,12 +219,19 @@ impl Watcher {
             return Some(());
         }
         let root = &self.options.directory;
+        if let (EventKind::Modify(ModifyKind::Name(RenameMode::Both)), [from, to]) =
+            (event.kind, event.paths.as_slice())
+            && !hidden(root, from)
+            && !hidden(root, to)
+            && (files::is_manifest(to) || to.is_dir())
+        {
+            dirty.moved.insert(from.clone());
+        }
         for path in event.paths {
-            let volume_swap = path.parent() == Some(root.as_path())
-                && path.file_name().is_some_and(|name| name == "..data");
-            if volume_swap || path == *root {
-                // A ConfigMap's volume swaps all its files by renaming one link.
+            if path == *root {
                 dirty.everything = true;
+            } else if let Some(volume) = volume(&path).filter(|volume| !hidden(root, volume)) {
+                dirty.swapped.insert(volume.to_path_buf());
             } else if !hidden(root, &path) {
                 dirty.paths.insert(path);
             }
@@ -205,6 +245,12 @@ impl Watcher {
         let mut news = News::default();
         if dirty.everything {
             self.look(&mut news);
+        }
+        for path in dirty.moved {
+            self.vanished(&path, true, &mut news);
+        }
+        for volume in dirty.swapped {
+            self.swapped(&volume, &mut news);
         }
         for path in dirty.paths {
             self.visit(&path, &mut news);
@@ -246,9 +292,15 @@ impl Watcher {
         let root = self.options.directory.clone();
         let found = files::find(&root, &root, |directory| self.watch(directory));
         self.unreadable = found.unreadable.into_iter().collect();
+        self.unsettled = false;
         for path in &found.files {
-            let known = self.stamps.get(path);
-            if known.is_none() || (known.copied() != files::stamp(path) && !files::young(path)) {
+            let known = self.stamps.get(path).copied();
+            if known.is_some() && known == files::stamp(path) {
+                continue;
+            }
+            if known.is_some() && files::young(path) {
+                self.unsettled = true;
+            } else {
                 self.read(path, news);
             }
         }
@@ -261,7 +313,8 @@ impl Watcher {
         let gone = self
             .ledger
             .files()
-            .filter(|path| !there.contains(path) && !unknown(path));
+            .filter(|path| !there.contains(path) && !unknown(path))
+            .filter(|path| !self.leaving.contains_key(*path));
         let gone: Vec<PathBuf> = gone.map(Path::to_path_buf).collect();
         for path in gone {
             self.stamps.remove(&path);
@@ -273,7 +326,11 @@ impl Watcher {
 
     /// Looks at one path that something happened to.
     fn visit(&mut self, path: &Path, news: &mut News) {
-        match std::fs::symlink_metadata(path) {
+        let there = std::fs::symlink_metadata(path);
+        if there.is_ok() {
+            self.leaving.remove(path);
+        }
+        match there {
             Ok(metadata) if metadata.is_dir() => {
                 let root = self.options.directory.clone();
                 let found = files::find(&root, path, |directory| self.watch(directory));
@@ -287,21 +344,44 @@ impl Watcher {
             Ok(_) if files::is_manifest(path) => self.read(path, news),
             Ok(_) => {}
             Err(_) => {
-                self.watched
-                    .retain(|directory| !directory.starts_with(path));
                 self.unreadable
                     .retain(|directory, _| !directory.starts_with(path));
-                let gone = self.ledger.files().filter(|file| file.starts_with(path));
-                let gone: Vec<PathBuf> = gone.map(Path::to_path_buf).collect();
-                for file in gone {
-                    self.remove(&file, news);
-                }
+                self.vanished(path, false, news);
+            }
+        }
+    }
+
+    /// The links of a volume lead elsewhere. What they lead to is complete.
+    fn swapped(&mut self, volume: &Path, news: &mut News) {
+        let root = self.options.directory.clone();
+        let found = files::find(&root, volume, |_| {});
+        for file in found.files.iter().filter(|file| file.is_symlink()) {
+            self.read(file, news);
+        }
+    }
+
+    /// A file, or a directory with all its files, is not there. That is believed at once where its content is seen
+    /// elsewhere, else after a while.
+    fn vanished(&mut self, path: &Path, at_once: bool, news: &mut News) {
+        let now = Instant::now();
+        let gone: Vec<PathBuf> = self.ledger.below(path).map(Path::to_path_buf).collect();
+        for file in gone {
+            if !files::is_gone(&file) {
+                self.leaving.remove(&file);
+                continue;
+            }
+            let due = self.leaving.get(&file).copied();
+            if at_once || due.is_some_and(|due| due <= now) {
+                self.remove(&file, news);
+            } else if due.is_none() {
+                self.leaving.insert(file, now + ABSENCE);
             }
         }
     }
 
     /// The deletion of a file was seen.
     fn remove(&mut self, path: &Path, news: &mut News) {
+        self.leaving.remove(path);
         self.stamps.remove(path);
         self.copies.forget(path);
         let outcome = self.ledger.gone::<()>(path);
@@ -313,7 +393,7 @@ impl Watcher {
     fn read(&mut self, path: &Path, news: &mut News) {
         let content = match files::read(path) {
             Ok(content) => content,
-            Err(Unusable::Missing) => return self.remove(path, news),
+            Err(Unusable::Missing) => return self.vanished(path, false, news),
             Err(Unusable::Unreadable(reason, message)) => {
                 if let Some(stamp) = files::stamp(path) {
                     self.stamps.insert(path.to_path_buf(), stamp);
@@ -393,9 +473,10 @@ impl Watcher {
                     value: change,
                 }),
                 Document::Nameless(message) => decoded.problems.push(Problem {
-                    object: None,
+                    part: Some(format!("document {}", decoded.documents)),
                     reason: "Invalid",
                     message,
+                    kept: false,
                 }),
                 Document::Foreign(kind) => {
                     if !foreign.contains(&kind) {
@@ -417,18 +498,19 @@ impl Watcher {
         news.reread.extend(outcome.reread);
     }
 
-    /// Watches a directory, if it is not watched yet.
+    /// Watches a directory. One that is watched already is so once more: another may have taken its place.
     fn watch(&mut self, directory: &Path) {
-        if self.watched.contains(directory) {
-            return;
-        }
         match self.inotify.watch(directory, RecursiveMode::NonRecursive) {
             Ok(()) => {
-                self.watched.insert(directory.to_path_buf());
+                self.unwatchable.remove(directory);
             }
+            // Whoever reads it will say so.
+            Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
             Err(error) => {
-                let directory = directory.display();
-                warn!(%directory, %error, "cannot be watched; changes in it are found by looking");
+                if self.unwatchable.insert(directory.to_path_buf()) {
+                    let directory = directory.display();
+                    warn!(%directory, %error, "cannot be watched; changes in it are found by looking");
+                }
             }
         }
     }
@@ -483,7 +565,7 @@ impl Watcher {
         for (subject, problem) in &now {
             if self.told.get(subject) != Some(problem) {
                 let source::Problem { reason, message } = problem;
-                warn!(subject, reason, "{message}; its last good state stays");
+                warn!(subject, reason, "{message}");
                 self.tell_problem(subject, Some(problem.clone()))?;
             }
         }
@@ -524,15 +606,16 @@ impl Watcher {
                 .unwrap_or(path)
                 .display();
             for problem in problems {
-                let subject = match &problem.object {
-                    Some(object) => format!("{file}: {object}"),
+                let subject = match &problem.part {
+                    Some(part) => format!("{file}: {part}"),
                     None => file.to_string(),
                 };
+                let kept = if problem.kept { KEPT } else { "" };
                 now.insert(
                     subject,
                     source::Problem {
                         reason: problem.reason,
-                        message: problem.message.clone(),
+                        message: format!("{}{kept}", problem.message),
                     },
                 );
             }
@@ -540,12 +623,35 @@ impl Watcher {
         for (path, message) in &self.unreadable {
             let problem = source::Problem {
                 reason: "Unreadable",
-                message: message.clone(),
+                message: format!("{message}{KEPT}"),
             };
             now.insert(path.display().to_string(), problem);
         }
         now
     }
+}
+
+// === impl Dirty ===
+
+impl Dirty {
+    fn is_empty(&self) -> bool {
+        let Self {
+            paths,
+            moved,
+            swapped,
+            everything,
+        } = self;
+        !everything && paths.is_empty() && moved.is_empty() && swapped.is_empty()
+    }
+}
+
+/// What is added to a problem where there is a state to keep.
+const KEPT: &str = "; its last good state stays";
+
+/// The volume that has been swapped, if that is what the path tells.
+fn volume(path: &Path) -> Option<&Path> {
+    let named = path.file_name().is_some_and(|name| name == VOLUME);
+    path.parent().filter(|_| named)
 }
 
 /// Where the copies of good manifests are, in the status directory.

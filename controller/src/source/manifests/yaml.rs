@@ -14,6 +14,10 @@ pub(super) const MAX_FILE: u64 = 256 << 20;
 /// When the text is not YAML as far as its end: nothing of the file can be trusted then, since what is missing cannot
 /// be told from what was removed; what was handed over already counts for nothing. The message says the line.
 pub(super) fn each(mut text: &[u8], mut take: impl FnMut(Value)) -> Result<(), String> {
+    if let Err(error) = std::str::from_utf8(text) {
+        let at = error.valid_up_to();
+        return Err(format!("it is no UTF-8 text, as byte {at} tells"));
+    }
     for document in serde_saphyr::read_with_options::<_, Value>(&mut text, limits()) {
         let document = document.map_err(|error| error.without_snippet().to_string())?;
         flatten(document, &mut take);
