@@ -13,7 +13,7 @@ use yusur_crds::{
 use yusur_planner::{Kind, ObjectName, ObjectRef};
 
 use crate::dice::Dice;
-use crate::strangers::{OTHER_SWITCH, THEIR_ROUTER, THEIR_SWITCH};
+use crate::strangers::{THEIR_ROUTER, THEIR_SWITCH};
 
 const NAMESPACES: &[&str] = &["a", "b"];
 const VPCS: &[&str] = &["red", "blue", "green", "teal"];
@@ -477,7 +477,6 @@ pub fn set(
             objects.services.insert(key, (meta, spec, status));
         }
     }
-    let _ = OTHER_SWITCH;
 }
 
 /// The object of this name goes.

@@ -11,7 +11,7 @@ use crate::northbound::{Northbound, OWNER};
 /// Rows that Vpcs and Subnets adopt.
 pub const THEIR_ROUTER: Uuid = Uuid::from_u128(0xf001);
 pub const THEIR_SWITCH: Uuid = Uuid::from_u128(0xf002);
-pub const OTHER_SWITCH: Uuid = Uuid::from_u128(0xf003);
+const OTHER_SWITCH: Uuid = Uuid::from_u128(0xf003);
 const THEIR_PORT: Uuid = Uuid::from_u128(0xf004);
 const THEIR_BALANCER: Uuid = Uuid::from_u128(0xf005);
 const THEIR_GROUP: Uuid = Uuid::from_u128(0xf006);
