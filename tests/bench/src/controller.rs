@@ -52,6 +52,8 @@ impl Controller {
             .arg(kubeconfig)
             .args(["--nb-address", &server.unix()])
             .args(["--lease-namespace", "yusur-system"])
+            // Longer than `frozen` keeps it from renewing.
+            .args(["--lease-duration", "120"])
             .args(["--metrics-address", "127.0.0.1:0"]);
         let started = Instant::now();
         let process = Process::spawn(&command, dir.path().join("controller.log"))?;
@@ -136,6 +138,14 @@ impl Controller {
             }
             std::thread::sleep(Duration::from_millis(250));
         }
+    }
+
+    /// Does `work` while the controller stands still, so that what it has to do meets it all at once.
+    pub(crate) fn frozen(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.process.stop()?;
+        let done = work();
+        self.process.cont()?;
+        done
     }
 
     /// What it has used so far.

@@ -53,6 +53,10 @@ struct Cli {
     #[arg(long, value_name = "FILE")]
     controller: Option<PathBuf>,
 
+    /// Only make the objects, of the largest size, and keep the cluster until interrupted: for a profiler.
+    #[arg(long)]
+    stay: bool,
+
     /// Keep the controllers' logs in this directory.
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
@@ -75,6 +79,16 @@ fn main() -> Result<ExitCode> {
     let mut report = Report::new();
     for &backends in &cli.backends {
         let mut world = World::start(&program, backends, cli.logs.clone())?;
+        if cli.stay {
+            world.grow(sizes.last().copied().unwrap_or_default())?;
+            println!(
+                "the controller's kubeconfig: {}",
+                world.kubeconfig().display()
+            );
+            loop {
+                std::thread::park();
+            }
+        }
         for &size in &sizes {
             world.grow(size)?;
             cold::measure(&world, cli.starts, &mut report)?;

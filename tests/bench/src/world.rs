@@ -79,6 +79,11 @@ impl World {
         })
     }
 
+    /// The kubeconfig with the controller's rights.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// Makes services, and Pods where they have any, until there are `size`.
     pub(crate) fn grow(&mut self, size: usize) -> Result<()> {
         /// Services made in one go: bounds what waits in memory.
