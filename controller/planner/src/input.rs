@@ -20,9 +20,9 @@ use crate::unit::{Kind, ObjectRef};
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Meta {
     /// `namespace`; empty for cluster-scoped kinds.
-    pub namespace: String,
+    pub namespace: Name,
     /// `name`.
-    pub name: String,
+    pub name: Name,
     /// `uid`; tells an object from a namesake made after it was deleted. A manifest without one may leave it empty.
     pub uid: String,
     /// `generation`; 0 where there is none.
@@ -38,7 +38,10 @@ pub struct Meta {
 impl Meta {
     /// Namespace and name.
     pub fn object_name(&self) -> ObjectName {
-        ObjectName::new(self.namespace.as_str(), self.name.as_str())
+        ObjectName {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
     }
 }
 

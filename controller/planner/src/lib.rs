@@ -36,6 +36,7 @@ mod plan;
 mod ranges;
 mod round;
 mod run;
+mod uid;
 mod unit;
 mod verdict;
 
@@ -49,5 +50,6 @@ pub use plan::{Group, Plan, operations, plan};
 pub use ranges::Ranges;
 pub use round::{Bounds, Part, Refused, Round};
 pub use run::{Northbound, Unsettled, run};
+pub use uid::Uid;
 pub use unit::{Kind, ObjectRef, Unit};
 pub use verdict::{Condition, Event, NOT_YET_SUPPORTED, Severity, Status, Subject, Truth, Verdict};

@@ -1,10 +1,12 @@
 //! Names of objects: cheap to clone, shared between the maps that hold them.
 
 use std::fmt;
-use std::sync::Arc;
 
-/// One name: of a namespace, a cluster-scoped object, a node. Cloning it copies a pointer.
-pub type Name = Arc<str>;
+use arcstr::ArcStr;
+
+/// One name: of a namespace, a cluster-scoped object, a node. Cloning it copies a pointer, which is all it takes where it
+/// is kept (an `Arc<str>` takes two words).
+pub type Name = ArcStr;
 
 /// Name of a namespaced object. A cluster-scoped object has the empty namespace.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -182,8 +182,8 @@ struct VmiInterface {
 impl From<Metadata> for planner::Meta {
     fn from(metadata: Metadata) -> Self {
         Self {
-            namespace: metadata.namespace.unwrap_or_default(),
-            name: metadata.name.unwrap_or_default(),
+            namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
+            name: metadata.name.as_deref().unwrap_or_default().into(),
             uid: metadata.uid.unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
             created: metadata

@@ -3,9 +3,8 @@
 //!
 //! It remembers what each object was last told, in a form small enough for a hundred thousand of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -13,7 +12,7 @@ use serde::Serialize;
 use yusur_crds::{
     EipGatewayStatus, EipStatus, SubnetStatus, VNicStatus, VpcStatus, YusurServiceStatus,
 };
-use yusur_planner::{Change, Object, ObjectRef, Status, Truth, Verdict};
+use yusur_planner::{Change, Object, ObjectRef, Status, Truth, Uid, Verdict};
 
 use super::{StatusText, StatusWrite};
 
@@ -21,14 +20,15 @@ use super::{StatusText, StatusWrite};
 #[derive(Debug, Default)]
 pub struct Desk {
     published: HashMap<ObjectRef, Published>,
-    words: HashSet<Arc<str>>,
+    /// Types and reasons of conditions: a few dozen.
+    words: Vec<Box<str>>,
     hasher: RandomState,
 }
 
 /// What one object was last told.
 #[derive(Debug)]
 struct Published {
-    uid: Box<str>,
+    uid: Uid,
     /// Of the whole status.
     hash: u64,
     conditions: Box<[Told]>,
@@ -37,12 +37,16 @@ struct Published {
 /// One condition, without what changes from word to word.
 #[derive(Debug, PartialEq, Eq)]
 struct Told {
-    kind: Arc<str>,
+    kind: Word,
+    reason: Word,
     status: Truth,
-    reason: Arc<str>,
     /// Seconds since 1970.
     since: i64,
 }
+
+/// The place of a word in [`Desk::words`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Word(u16);
 
 /// What comes of a verdict.
 #[derive(Debug, PartialEq)]
@@ -84,7 +88,7 @@ impl Desk {
         let known = self
             .published
             .get(&object)
-            .is_some_and(|published| *published.uid == *uid);
+            .is_some_and(|published| published.uid == *uid);
         if known && !standby {
             return;
         }
@@ -96,7 +100,7 @@ impl Desk {
         self.published.insert(
             object,
             Published {
-                uid: uid.into(),
+                uid: Uid::new(uid),
                 hash,
                 conditions,
             },
@@ -121,21 +125,25 @@ impl Desk {
         told.into()
     }
 
-    /// One shared copy of a word; there are a few dozen.
-    fn word(&mut self, text: &str) -> Arc<str> {
-        if let Some(word) = self.words.get(text) {
-            return Arc::clone(word);
-        }
-        let word: Arc<str> = text.into();
-        self.words.insert(Arc::clone(&word));
-        word
+    fn word(&mut self, text: &str) -> Word {
+        let at = self.words.iter().position(|word| **word == *text);
+        let at = at.unwrap_or_else(|| {
+            self.words.push(text.into());
+            self.words.len() - 1
+        });
+        // The reasons of others' conditions are not many either; if they were, the last would stand for all.
+        Word(u16::try_from(at).unwrap_or(u16::MAX))
+    }
+
+    fn text(&self, word: Word) -> &str {
+        self.words.get(usize::from(word.0)).map_or("", |text| text)
     }
 
     /// The object has gone; its uid, if it was ever told anything.
     pub fn forget(&mut self, object: &ObjectRef) -> Option<String> {
         self.published
             .remove(object)
-            .map(|published| published.uid.into())
+            .map(|published| published.uid.to_string())
     }
 
     /// What to write for a verdict.
@@ -153,10 +161,14 @@ impl Desk {
         let before = self
             .published
             .get(&subject.object)
-            .filter(|published| *published.uid == *subject.uid);
+            .filter(|published| published.uid == *subject.uid);
         let since = |kind: &str, status: Truth| {
-            let was =
-                before.and_then(|before| before.conditions.iter().find(|was| *was.kind == *kind));
+            let was = before.and_then(|before| {
+                before
+                    .conditions
+                    .iter()
+                    .find(|was| self.text(was.kind) == kind)
+            });
             was.filter(|was| was.status == status)
                 .map_or(now.as_second(), |was| was.since)
         };
@@ -187,10 +199,13 @@ impl Desk {
         let was = before
             .map(|before| &before.conditions[..])
             .unwrap_or_default();
-        let events = verdict.events(
-            was.iter()
-                .map(|was| (&*was.kind, was.status.as_str(), &*was.reason)),
-        );
+        let events = verdict.events(was.iter().map(|was| {
+            (
+                self.text(was.kind),
+                was.status.as_str(),
+                self.text(was.reason),
+            )
+        }));
         let write = StatusWrite {
             object: subject.object.clone(),
             uid: subject.uid.clone(),
@@ -199,7 +214,7 @@ impl Desk {
             record: verdict.record(),
         };
         let published = Published {
-            uid: subject.uid.as_str().into(),
+            uid: Uid::new(&subject.uid),
             hash,
             conditions: self.told(&conditions),
         };

@@ -360,7 +360,7 @@ mod tests {
             .into_iter()
             .map(|object| object.name.name)
             .collect();
-        assert_eq!(names, ["y".into(), "z".into()]);
+        assert_eq!(names, ["y", "z"]);
         assert!(queue.is_withdrawn(batch.term) && queue.is_empty());
     }
 

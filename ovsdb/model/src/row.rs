@@ -114,6 +114,18 @@ impl Row {
         Some(value)
     }
 
+    /// Takes out the columns that `keep` is false of. Without such the row is left as it is.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        if self.columns.0.iter().all(|name| keep(name)) {
+            return;
+        }
+        let values = std::mem::take(&mut self.values).into_vec();
+        let pairs = self.columns.0.iter().cloned().zip(values);
+        let (names, values): (Vec<Name>, Vec<Datum>) = pairs.filter(|(name, _)| keep(name)).unzip();
+        self.columns = Columns(names.into());
+        self.values = values.into_boxed_slice();
+    }
+
     /// What `column` holds; `None` if the row does not know the column.
     pub fn get(&self, column: &str) -> Option<&Datum> {
         self.columns.position(column).map(|at| &self.values[at])

@@ -25,6 +25,7 @@ use yusur_crds::common::condition;
 
 use crate::inventory::{Inventory, Problem};
 use crate::nb::{self, TableSpec};
+use crate::uid::Uid;
 use crate::unit::Unit;
 use crate::verdict::{Condition, Status, Subject, Truth, Verdict};
 
@@ -62,15 +63,12 @@ impl DesiredRow {
     /// out.
     pub(crate) fn new<T: Table>(uuid: Uuid, value: &T, referrers: Vec<Referrer>) -> Option<Self> {
         let table = nb::table(T::NAME)?;
-        let whole = value.to_row();
-        let own = whole
-            .iter()
-            .filter(|(name, _)| table.says(name))
-            .map(|(name, datum)| (name.clone(), datum.clone()));
+        let mut row = value.to_row();
+        row.retain(|column| table.says(column));
         Some(Self {
             table,
             uuid,
-            row: own.collect(),
+            row,
             referrers,
         })
     }
@@ -103,10 +101,10 @@ fn silent(unit: &Unit) -> Verdict {
     }
 }
 
-fn subject(unit: &Unit, uid: &str, generation: i64) -> Option<Subject> {
+fn subject(unit: &Unit, uid: &Uid, generation: i64) -> Option<Subject> {
     Some(Subject {
         object: unit.object()?,
-        uid: uid.to_owned(),
+        uid: uid.to_string(),
         generation,
     })
 }

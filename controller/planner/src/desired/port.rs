@@ -41,7 +41,10 @@ pub(super) fn desired(unit: &Unit, inventory: &Inventory) -> (Rows, Verdict) {
         }
         let mut labels = ids.labels(unit);
         labels.insert(Text::new_static(nb::SUBNET), Text::new(&**subnet_name));
-        labels.insert(Text::new_static(nb::UID), Text::new(&*workload.header.uid));
+        labels.insert(
+            Text::new_static(nb::UID),
+            Text::from(workload.header.uid.to_string()),
+        );
         let port = LogicalSwitchPort {
             name: name.clone(),
             kind: Text::default(),

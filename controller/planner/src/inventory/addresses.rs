@@ -145,7 +145,7 @@ impl Inventory {
     fn port_row<'a>(&self, workload: &Workload, database: &'a Database) -> Option<&'a Row> {
         let row = database.row(LogicalSwitchPort::NAME, self.ids.port(&workload.unit()?))?;
         let uid = row.map_str("external_ids", nb::UID).unwrap_or_default();
-        (uid == &*workload.header.uid).then_some(&**row)
+        (workload.header.uid == *uid).then_some(&**row)
     }
 
     /// Whether a Subnet's VPC is there and does not allow a namespace.
@@ -276,15 +276,12 @@ impl Inventory {
         }
         self.claim_mac(id);
         // What it had in another Subnet it was not given in this one.
-        let record: Addresses = self
-            .port_row(&workload, database)
+        let row = self.port_row(&workload, database);
+        let record: Addresses = row
             .filter(|row| row.map_str("external_ids", nb::SUBNET) == Some(&*name))
             .map(row_addresses)
             .unwrap_or_default();
-        let up = self
-            .port_row(&workload, database)
-            .and_then(|row| row.get_bool("up"))
-            .unwrap_or(false);
+        let up = row.and_then(|row| row.get_bool("up")).unwrap_or(false);
         let Some(slot) = self.workloads.get_mut(id) else {
             return Vec::new();
         };

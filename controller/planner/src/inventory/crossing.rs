@@ -117,7 +117,7 @@ impl Inventory {
 
     /// Gives back what a changed service has in VPCs it no longer looks for backends in.
     pub(super) fn drop_slots(&mut self, name: &ObjectName, before: &[Name]) {
-        let now = self.services.get(name).map(Service::targets);
+        let now = self.services.get(name).map(|service| service.targets());
         let now = now.unwrap_or_default();
         let gone: Vec<&Name> = before.iter().filter(|vpc| !now.contains(vpc)).collect();
         for vpc in gone {

@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use ovsdb_model::{Database, Table};
 use yusur_crds::{EipRequest, EipSpec, EipStatus, IpFamily};
 
+use super::Inventory;
 use super::parse::{self, Addresses, Problem};
 use super::pool::{Family, Handover, Seniority};
 use super::topology::Header;
-use super::{Inventory, Service};
 use crate::input::Object;
 use crate::name::{Name, ObjectName};
 use crate::nb::{self, Nat};
@@ -237,7 +237,10 @@ impl Inventory {
             let (mut short, mut crossing) = (Vec::new(), Vec::new());
             for (_, unit) in units {
                 if let Unit::Service(name) = &unit
-                    && self.services.get(name).is_some_and(Service::crosses)
+                    && self
+                        .services
+                        .get(name)
+                        .is_some_and(|service| service.crosses())
                 {
                     crossing.push(name.clone());
                 }

@@ -4,18 +4,20 @@
 //! (unlike plain interning, which would grow for ever with labels that are unique to a Pod).
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+
+use crate::name::Name;
 
 /// A `key=value` pair known to [`Labels`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct LabelId(u32);
 
-type Pair = (Arc<str>, Arc<str>);
+type Pair = (Name, Name);
 
 /// All `key=value` pairs in use.
 #[derive(Default, Debug)]
 pub(crate) struct Labels {
-    ids: HashMap<Pair, LabelId>,
+    /// By key, then by value: there are few keys, and each is kept once.
+    ids: HashMap<Name, HashMap<Name, LabelId>>,
     slots: Vec<(Pair, u32)>,
     free: Vec<LabelId>,
 }
@@ -42,11 +44,15 @@ impl Labels {
     }
 
     fn acquire_pair(&mut self, key: &str, value: &str) -> LabelId {
-        let pair: Pair = (key.into(), value.into());
-        if let Some(&id) = self.ids.get(&pair) {
+        if let Some(id) = self.find(key, value) {
             self.slots[id.0 as usize].1 += 1;
             return id;
         }
+        let key = match self.ids.get_key_value(key) {
+            Some((key, _)) => key.clone(),
+            None => key.into(),
+        };
+        let pair: Pair = (key, value.into());
         let id = match self.free.pop() {
             Some(id) => {
                 self.slots[id.0 as usize] = (pair.clone(), 1);
@@ -59,7 +65,7 @@ impl Labels {
                 id
             }
         };
-        self.ids.insert(pair, id);
+        self.ids.entry(pair.0).or_default().insert(pair.1, id);
         id
     }
 
@@ -87,9 +93,13 @@ impl Labels {
             let slot = &mut self.slots[id.0 as usize];
             slot.1 -= 1;
             if slot.1 == 0 {
-                let empty: Arc<str> = Arc::from("");
-                let pair = std::mem::replace(&mut slot.0, (empty.clone(), empty));
-                self.ids.remove(&pair);
+                let (key, value) = std::mem::take(&mut slot.0);
+                if let Some(values) = self.ids.get_mut(&key) {
+                    values.remove(&value);
+                    if values.is_empty() {
+                        self.ids.remove(&key);
+                    }
+                }
                 self.free.push(id);
             }
         }
@@ -99,24 +109,24 @@ impl Labels {
     pub(crate) fn value<'a>(&'a self, set: &LabelSet, key: &str) -> Option<&'a str> {
         let at = set
             .0
-            .binary_search_by(|id| self.slots[id.0 as usize].0.0.as_ref().cmp(key))
+            .binary_search_by(|id| self.slots[id.0 as usize].0.0.as_str().cmp(key))
             .ok()?;
         Some(&self.slots[set.0[at].0 as usize].0.1)
     }
 
     /// The pair's number, if any object has it.
-    pub(crate) fn find(&self, pair: &Pair) -> Option<LabelId> {
-        self.ids.get(pair).copied()
+    pub(crate) fn find(&self, key: &str, value: &str) -> Option<LabelId> {
+        self.ids.get(key)?.get(value).copied()
     }
 }
 
 /// One requirement of a selector (apimachinery, `LabelSelectorRequirement`).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Requirement {
-    In(Arc<str>, Box<[Arc<str>]>),
-    NotIn(Arc<str>, Box<[Arc<str>]>),
-    Exists(Arc<str>),
-    DoesNotExist(Arc<str>),
+    In(Name, Box<[Name]>),
+    NotIn(Name, Box<[Name]>),
+    Exists(Name),
+    DoesNotExist(Name),
 }
 
 /// A label selector: all requirements hold. Without requirements it matches everything.
@@ -128,17 +138,17 @@ impl Selector {
         self.0.iter().all(|requirement| match requirement {
             Requirement::In(key, values) => labels
                 .value(set, key)
-                .is_some_and(|value| values.iter().any(|one| one.as_ref() == value)),
+                .is_some_and(|value| values.iter().any(|one| one == value)),
             Requirement::NotIn(key, values) => !labels
                 .value(set, key)
-                .is_some_and(|value| values.iter().any(|one| one.as_ref() == value)),
+                .is_some_and(|value| values.iter().any(|one| one == value)),
             Requirement::Exists(key) => labels.value(set, key).is_some(),
             Requirement::DoesNotExist(key) => labels.value(set, key).is_none(),
         })
     }
 
     /// The alternatives of each requirement of which an object must have one: what indexes are asked by.
-    pub(crate) fn required(&self) -> impl Iterator<Item = (&Arc<str>, &[Arc<str>])> {
+    pub(crate) fn required(&self) -> impl Iterator<Item = (&Name, &[Name])> {
         self.0.iter().filter_map(|requirement| match requirement {
             Requirement::In(key, values) => Some((key, values.as_ref())),
             _ => None,
@@ -162,9 +172,9 @@ mod tests {
         let mut all = Labels::default();
         let one = all.acquire(&labels(&[("app", "web"), ("tier", "front")]));
         let two = all.acquire(&labels(&[("app", "web")]));
-        assert_eq!(all.ids.len(), 2);
+        assert_eq!(all.slots.len(), 2);
         all.release(&one);
-        assert_eq!(all.ids.len(), 1);
+        assert_eq!(all.find("tier", "front"), None);
         assert_eq!(all.value(&two, "app"), Some("web"));
         all.release(&two);
         assert!(all.ids.is_empty());
@@ -178,11 +188,7 @@ mod tests {
         let mut all = Labels::default();
         let set = all.acquire(&labels(&[("app", "web"), ("env", "prod")]));
         let matches = |requirement| Selector(Box::new([requirement])).matches(&all, &set);
-        let values = |list: &[&str]| {
-            list.iter()
-                .map(|&v| Arc::from(v))
-                .collect::<Box<[Arc<str>]>>()
-        };
+        let values = |list: &[&str]| list.iter().map(|&v| Name::from(v)).collect::<Box<[Name]>>();
         assert!(matches(Requirement::In(
             "app".into(),
             values(&["api", "web"])

@@ -25,6 +25,7 @@ mod workload;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ovsdb_model::{Database, Uuid};
 use yusur_crds::{
@@ -45,8 +46,8 @@ use external::{Askers, Share};
 use join::Joins;
 use labels::Labels;
 use pool::Pool;
-use topology::{NodeEntry, Space, Strangers};
-use workload::{Nature, Workloads};
+use topology::{Members, NodeEntry, Space, Strangers};
+use workload::{Nature, PortName, Workloads};
 
 pub(crate) use gateway::Gateway;
 pub(crate) use global::OPTIONS;
@@ -74,13 +75,15 @@ pub struct Inventory {
     ids: Ids,
     names: HashSet<Name>,
     names_limit: usize,
+    port_lists: HashSet<Arc<[PortName]>>,
+    port_lists_limit: usize,
     labels: Labels,
     spaces: HashMap<Name, Space>,
     vpcs: HashMap<Name, Vpc>,
     vips: HashMap<Name, Vips>,
     subnets: HashMap<Name, Subnet>,
     subnets_of: HashMap<Name, BTreeSet<Name>>,
-    services: HashMap<ObjectName, Service>,
+    services: HashMap<ObjectName, Box<Service>>,
     services_of: HashMap<Name, BTreeSet<ObjectName>>,
     buckets: HashMap<(Name, u8), BTreeSet<ObjectName>>,
     workloads: Workloads,
@@ -108,6 +111,8 @@ pub struct Inventory {
     pending_eips: BTreeSet<(i64, Unit)>,
     dirty: Dirty,
     loaded: bool,
+    /// Every unit is queued, or will be by [`Inventory::load`]: whom else a change concerns need not be looked for.
+    all_dirty: bool,
     swept: bool,
     /// Rows as they will be once what was planned is committed: seeing them become so is no news.
     expected: HashMap<Uuid, Option<u64>>,
@@ -125,6 +130,8 @@ impl Inventory {
             config,
             names: HashSet::new(),
             names_limit: 1024,
+            port_lists: HashSet::new(),
+            port_lists_limit: 1024,
             labels: Labels::default(),
             spaces: HashMap::new(),
             vpcs: HashMap::new(),
@@ -153,6 +160,7 @@ impl Inventory {
             pending_eips: BTreeSet::new(),
             dirty: Dirty::default(),
             loaded: false,
+            all_dirty: true,
             swept: false,
             expected: HashMap::new(),
             expected_members: HashSet::new(),
@@ -204,6 +212,7 @@ impl Inventory {
             return Vec::new();
         }
         self.settle(database);
+        self.all_dirty = false;
         self.dirty.take(max)
     }
 
@@ -310,12 +319,25 @@ impl Inventory {
         if self.names.len() >= self.names_limit {
             // Names of namespaces, Subnets and nodes that are gone.
             self.names
-                .retain(|name| std::sync::Arc::strong_count(name) > 1);
+                .retain(|name| Name::strong_count(name) != Some(1));
             self.names_limit = (self.names.len() * 2).max(1024);
         }
         let name: Name = text.into();
         self.names.insert(name.clone());
         name
+    }
+
+    /// One shared copy of the named ports that all Pods of a template have.
+    fn intern_ports(&mut self, ports: Arc<[PortName]>) -> Arc<[PortName]> {
+        if let Some(known) = self.port_lists.get(&ports) {
+            return Arc::clone(known);
+        }
+        if self.port_lists.len() >= self.port_lists_limit {
+            self.port_lists.retain(|ports| Arc::strong_count(ports) > 1);
+            self.port_lists_limit = (self.port_lists.len() * 2).max(1024);
+        }
+        self.port_lists.insert(Arc::clone(&ports));
+        ports
     }
 
     // === Vpcs and Subnets ===
@@ -604,6 +626,7 @@ impl Inventory {
     fn put_workload(&mut self, mut new: Workload) {
         new.asks = new.asks.map(|name| self.intern(&name));
         new.node = new.node.map(|name| self.intern(&name));
+        new.ports = self.intern_ports(new.ports);
         let Some(id) = self.workloads.find(new.nature.kind(), &new.name) else {
             let id = self.workloads.insert(new);
             self.index_workload(id, true);
@@ -706,16 +729,21 @@ impl Inventory {
         if there {
             space.workloads.insert(id);
             for label in labels.ids() {
-                space.by_label.entry(*label).or_default().insert(id);
+                space
+                    .by_label
+                    .entry(*label)
+                    .and_modify(|ids| ids.insert(id))
+                    .or_insert(Members::Few(id, None));
             }
         } else {
             space.workloads.remove(&id);
             for label in labels.ids() {
-                if let Some(ids) = space.by_label.get_mut(label) {
-                    ids.remove(&id);
-                    if ids.is_empty() {
-                        space.by_label.remove(label);
-                    }
+                if space
+                    .by_label
+                    .get_mut(label)
+                    .is_some_and(|ids| ids.remove(id))
+                {
+                    space.by_label.remove(label);
                 }
             }
         }
@@ -756,6 +784,9 @@ impl Inventory {
 
     /// The services whose selectors match the workload are dirty.
     fn dirty_selectors(&mut self, id: u32) {
+        if self.all_dirty {
+            return;
+        }
         for name in self.selecting(id) {
             self.service_changed(&name);
         }

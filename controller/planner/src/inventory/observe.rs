@@ -50,6 +50,7 @@ impl Inventory {
         }
         self.ahead.clear();
         self.loaded = true;
+        self.all_dirty = true;
         self.swept = false;
         self.load_outside(database);
         self.to_assess.extend(self.vpcs.keys().cloned());

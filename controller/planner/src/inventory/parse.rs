@@ -3,13 +3,13 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use yusur_crds::LabelSelector;
 
 use super::labels::{Requirement, Selector};
 use super::pool::{Family, host_range};
+use crate::name::Name;
 
 /// Why something is not accepted: a condition's reason and message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -247,12 +247,12 @@ pub(crate) fn selector(field: &str, selector: &LabelSelector) -> Result<Selector
         ));
     }
     for expression in selector.match_expressions.iter().flatten() {
-        let key: Arc<str> = expression.key.as_str().into();
-        let values: Box<[Arc<str>]> = expression
+        let key: Name = expression.key.as_str().into();
+        let values: Box<[Name]> = expression
             .values
             .iter()
             .flatten()
-            .map(|v| Arc::from(v.as_str()))
+            .map(|v| Name::from(v.as_str()))
             .collect();
         let needs_values = matches!(expression.operator.as_str(), "In" | "NotIn");
         if needs_values == values.is_empty() {

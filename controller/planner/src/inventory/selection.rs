@@ -1,8 +1,7 @@
 //! Who selects whom: services by the labels their selectors require, workloads by the labels they have.
 
-use std::collections::BTreeSet;
-
 use super::labels::{LabelId, Requirement, Selector};
+use super::topology::Members;
 use super::workload::{Nature, Workload};
 use super::{Addresses, Backends, Family, Inventory, Service, Source};
 use crate::name::{Name, ObjectName};
@@ -107,11 +106,11 @@ impl Inventory {
         for (key, values) in selector.required() {
             let ids: Vec<LabelId> = values
                 .iter()
-                .filter_map(|value| self.labels.find(&(key.clone(), value.clone())))
+                .filter_map(|value| self.labels.find(key, value))
                 .collect();
             let count = ids
                 .iter()
-                .map(|id| space.by_label.get(id).map_or(0, BTreeSet::len))
+                .map(|id| space.by_label.get(id).map_or(0, Members::len))
                 .sum();
             if best.as_ref().is_none_or(|(least, _)| count < *least) {
                 best = Some((count, ids));
@@ -122,8 +121,7 @@ impl Inventory {
             Some((_, ids)) => ids
                 .iter()
                 .filter_map(|id| space.by_label.get(id))
-                .flatten()
-                .copied()
+                .flat_map(Members::iter)
                 .collect(),
             None => space.workloads.iter().copied().collect(),
         }
@@ -220,7 +218,7 @@ impl Inventory {
                 .or_default()
                 .insert(name.clone());
         }
-        self.services.insert(name, service);
+        self.services.insert(name, Box::new(service));
     }
 
     /// The requirement to index a selector by: the one whose values fewest other services are indexed by.
@@ -232,7 +230,7 @@ impl Inventory {
             };
             let labels = values
                 .iter()
-                .filter_map(|value| self.labels.find(&(key.clone(), value.clone())));
+                .filter_map(|value| self.labels.find(key, value));
             labels
                 .filter_map(|label| space?.by_anchor.get(&label))
                 .map(Vec::len)
@@ -298,11 +296,12 @@ impl Inventory {
             .into_iter()
             .flatten()
             .filter_map(|name| self.services.get_key_value(name))
+            .map(|(name, service)| (name, &**service))
     }
 
     /// The service of this name.
     pub(crate) fn service(&self, name: &ObjectName) -> Option<&Service> {
-        self.services.get(name)
+        self.services.get(name).map(|service| &**service)
     }
 
     /// The cluster addresses a service holds, in the order of its families.

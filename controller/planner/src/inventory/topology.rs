@@ -14,6 +14,7 @@ use super::pool::{Family, Pool};
 use crate::input::Meta;
 use crate::name::Name;
 use crate::ranges::Ranges;
+use crate::uid::Uid;
 use crate::unit::Unit;
 
 /// The reason of a Subnet whose range is another's.
@@ -22,7 +23,7 @@ pub(crate) const CIDR_CONFLICT: &str = "CIDRConflict";
 /// What is kept of an object's metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    pub(crate) uid: Box<str>,
+    pub(crate) uid: Uid,
     pub(crate) generation: i64,
     pub(crate) created: i64,
 }
@@ -30,7 +31,7 @@ pub(crate) struct Header {
 impl Header {
     pub(crate) fn new(meta: &Meta) -> Self {
         Self {
-            uid: meta.uid.as_str().into(),
+            uid: Uid::new(&meta.uid),
             generation: meta.generation,
             created: meta.created,
         }
@@ -92,13 +93,78 @@ impl Rule {
     }
 }
 
+/// Workloads that have a label: of a label which names one application, nearly always few.
+#[derive(Clone, Debug)]
+pub(crate) enum Members {
+    /// One or two.
+    Few(u32, Option<u32>),
+    /// More.
+    #[expect(clippy::box_collection, reason = "half the size of a set in place")]
+    Many(Box<BTreeSet<u32>>),
+}
+
+impl Members {
+    pub(crate) fn insert(&mut self, id: u32) {
+        match self {
+            Self::Few(first, second) if *first == id || *second == Some(id) => {}
+            Self::Few(_, second @ None) => *second = Some(id),
+            Self::Few(first, Some(second)) => {
+                *self = Self::Many(Box::new([*first, *second, id].into()));
+            }
+            Self::Many(ids) => {
+                ids.insert(id);
+            }
+        }
+    }
+
+    /// Takes one out; true if none is left.
+    pub(crate) fn remove(&mut self, id: u32) -> bool {
+        match self {
+            Self::Few(first, second) => {
+                if *second == Some(id) {
+                    *second = None;
+                } else if *first == id {
+                    match second.take() {
+                        Some(other) => *first = other,
+                        None => return true,
+                    }
+                }
+                false
+            }
+            Self::Many(ids) => {
+                ids.remove(&id);
+                ids.is_empty()
+            }
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Few(_, second) => 1 + usize::from(second.is_some()),
+            Self::Many(ids) => ids.len(),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        let (few, many) = match self {
+            Self::Few(first, second) => (Some((*first, *second)), None),
+            Self::Many(ids) => (None, Some(ids)),
+        };
+        let few = few
+            .into_iter()
+            .flat_map(|(first, second)| [Some(first), second]);
+        few.flatten()
+            .chain(many.into_iter().flat_map(|ids| ids.iter().copied()))
+    }
+}
+
 /// A namespace and what is in it.
 #[derive(Debug, Default)]
 pub(crate) struct Space {
     /// The labels of the Namespace object; every one has `kubernetes.io/metadata.name`.
     pub(crate) labels: LabelSet,
     /// Workloads by label.
-    pub(crate) by_label: HashMap<LabelId, BTreeSet<u32>>,
+    pub(crate) by_label: HashMap<LabelId, Members>,
     /// All workloads.
     pub(crate) workloads: BTreeSet<u32>,
     /// All services.

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use yusur_crds::{BackendKind, OwnerKind, Protocol, VNicSpec, VNicStatus};
 
@@ -93,7 +94,8 @@ pub(crate) struct Workload {
     pub(crate) up: bool,
     /// There was no free address for it.
     pub(crate) starved: bool,
-    pub(crate) ports: Box<[PortName]>,
+    /// Shared by all that have the same.
+    pub(crate) ports: Arc<[PortName]>,
     pub(crate) vnic: Option<Box<VNicPart>>,
 }
 
@@ -173,7 +175,7 @@ impl Workload {
             host_network: false,
             up: false,
             starved: false,
-            ports: Box::default(),
+            ports: Arc::default(),
             vnic: None,
         }
     }
@@ -275,7 +277,8 @@ fn mac(text: &str) -> Result<Box<str>, Problem> {
 /// All workloads, by number and by name.
 #[derive(Debug, Default)]
 pub(crate) struct Workloads {
-    slots: Vec<Option<Workload>>,
+    // Boxed: a vector that grows has room for twice what is in it.
+    slots: Vec<Option<Box<Workload>>>,
     free: Vec<u32>,
     by_name: HashMap<(Kind, ObjectName), u32>,
 }
@@ -287,11 +290,11 @@ impl Workloads {
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Workload> {
-        self.slots.get(id as usize).and_then(Option::as_ref)
+        self.slots.get(id as usize)?.as_deref()
     }
 
     pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut Workload> {
-        self.slots.get_mut(id as usize).and_then(Option::as_mut)
+        self.slots.get_mut(id as usize)?.as_deref_mut()
     }
 
     pub(crate) fn of_unit(&self, unit: &Unit) -> Option<(u32, &Workload)> {
@@ -310,13 +313,13 @@ impl Workloads {
             // More than 2^32 workloads do not fit in memory.
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
-        self.slots[id as usize] = Some(workload);
+        self.slots[id as usize] = Some(Box::new(workload));
         self.by_name.insert(key, id);
         id
     }
 
     pub(crate) fn remove(&mut self, id: u32) -> Option<Workload> {
-        let workload = self.slots.get_mut(id as usize)?.take()?;
+        let workload = *self.slots.get_mut(id as usize)?.take()?;
         self.by_name
             .remove(&(workload.nature.kind(), workload.name.clone()));
         self.free.push(id);
@@ -326,7 +329,7 @@ impl Workloads {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Workload)> {
         (0..)
             .zip(&self.slots)
-            .filter_map(|(id, slot)| slot.as_ref().map(|workload| (id, workload)))
+            .filter_map(|(id, slot)| slot.as_deref().map(|workload| (id, workload)))
     }
 }
 
@@ -334,7 +337,7 @@ impl Meta {
     pub(crate) fn named(&self, namespace: &Name) -> ObjectName {
         ObjectName {
             namespace: namespace.clone(),
-            name: self.name.as_str().into(),
+            name: self.name.clone(),
         }
     }
 }

@@ -23,6 +23,7 @@ pub(crate) enum Edit {
         table: &'static TableSpec,
         uuid: Uuid,
         row: Row,
+        result: u64,
     },
     /// Set columns, or keys of columns that are maps.
     Update {
@@ -93,10 +94,9 @@ pub(super) fn unit(
     let ids = inventory.ids();
     let work = &mut works[at];
     let label = Atom::from(work.unit.to_string());
-    let rows = std::mem::take(&mut work.rows);
     let mut edits = Vec::new();
     let (mut gives, mut takes, mut touches) = (Vec::new(), Vec::new(), Vec::new());
-    for row in &rows {
+    for row in std::mem::take(&mut work.rows) {
         // A row nobody refers to would vanish at once: it waits until there is somebody.
         let there = |referrer: &&Referrer| {
             inserted.contains_key(&referrer.row)
@@ -108,34 +108,34 @@ pub(super) fn unit(
             work.ahead |= (row.referrers.iter())
                 .any(|referrer| referrer.maker.is_none() && !there(&referrer));
         }
-        match database.row(row.table.name, row.uuid) {
-            None if !row.table.root && referrers.is_empty() => {
-                work.waits = true;
-                continue;
-            }
-            None => edits.push(Edit::Insert {
-                table: row.table,
-                uuid: row.uuid,
-                row: row.row.clone(),
-            }),
-            Some(observed) => {
-                if let Some(edit) = update(row, observed, ids) {
-                    edits.push(edit);
-                    gives.extend(exclusive(row.table, observed));
-                }
-            }
+        let observed = database.row(row.table.name, row.uuid).map(|row| &**row);
+        if observed.is_none() && !row.table.root && referrers.is_empty() {
+            work.waits = true;
+            continue;
         }
-        takes.extend(exclusive(row.table, &row.row));
-        touches.extend(touched(
-            row,
-            database.row(row.table.name, row.uuid).map(|row| &**row),
-        ));
         for referrer in &referrers {
             if let Some(maker) = inserted.get(&referrer.row).filter(|maker| **maker != at) {
                 work.needs.push(*maker);
             }
         }
-        members(row, &referrers, database, &mut edits);
+        takes.extend(exclusive(row.table, &row.row));
+        touches.extend(touched(&row, observed));
+        let members = members(&row, &referrers, database);
+        match observed {
+            None => edits.push(Edit::Insert {
+                table: row.table,
+                uuid: row.uuid,
+                result: fingerprint(row.table, &row.row),
+                row: row.row,
+            }),
+            Some(observed) => {
+                if let Some(edit) = update(&row, observed, ids) {
+                    edits.push(edit);
+                    gives.extend(exclusive(row.table, observed));
+                }
+            }
+        }
+        edits.extend(members);
     }
     let mut unwanted: Vec<(&'static TableSpec, Uuid)> = Vec::new();
     for table in nb::TABLES {
@@ -189,7 +189,6 @@ pub(super) fn unit(
         (work.gives, work.takes, work.touches) = (gives, takes, touches);
     }
     work.edits = edits;
-    work.rows = rows;
 }
 
 /// What a row has that only one unit may have at a time: VIPs, addresses of ports.
@@ -288,7 +287,7 @@ fn update(wanted: &DesiredRow, observed: &Row, ids: &Ids) -> Option<Edit> {
     if row.is_empty() && keys.is_empty() {
         return None;
     }
-    let result = expected(wanted, Some(observed));
+    let result = expected(wanted, observed);
     Some(Edit::Update {
         table: wanted.table,
         uuid: wanted.uuid,
@@ -298,22 +297,16 @@ fn update(wanted: &DesiredRow, observed: &Row, ids: &Ids) -> Option<Edit> {
     })
 }
 
-/// The fingerprint of a row once it is as wanted.
-pub(super) fn expected(wanted: &DesiredRow, observed: Option<&Row>) -> u64 {
-    match observed {
-        // A column the server lacks does not count.
-        Some(observed) => {
-            let known = wanted
-                .row
-                .iter()
-                .filter(|(name, _)| observed.get(name).is_some());
-            let known: Row = known
-                .map(|(name, datum)| (name.clone(), datum.clone()))
-                .collect();
-            fingerprint(wanted.table, &known)
-        }
-        None => fingerprint(wanted.table, &wanted.row),
-    }
+/// The fingerprint of a row once it is as wanted. A column the server lacks does not count.
+fn expected(wanted: &DesiredRow, observed: &Row) -> u64 {
+    let known = wanted
+        .row
+        .iter()
+        .filter(|(name, _)| observed.get(name).is_some());
+    let known: Row = known
+        .map(|(name, datum)| (name.clone(), datum.clone()))
+        .collect();
+    fingerprint(wanted.table, &known)
 }
 
 fn key_edit(
@@ -338,7 +331,8 @@ fn key_edit(
 }
 
 /// Puts a row where it belongs, and nowhere else.
-fn members(row: &DesiredRow, referrers: &[&Referrer], database: &Database, edits: &mut Vec<Edit>) {
+fn members(row: &DesiredRow, referrers: &[&Referrer], database: &Database) -> Vec<Edit> {
+    let mut edits = Vec::new();
     let key = Atom::Uuid(row.uuid);
     for (table, column) in row.table.referrers {
         let wanted: HashSet<Uuid> = referrers
@@ -381,6 +375,7 @@ fn members(row: &DesiredRow, referrers: &[&Referrer], database: &Database, edits
             }
         }
     }
+    edits
 }
 
 /// Removes a row that nobody wants: out of every column that refers to it, and by itself if it is a root.

@@ -84,6 +84,8 @@ impl Group {
 struct Work {
     unit: Unit,
     rows: Vec<DesiredRow>,
+    /// It wants no rows.
+    leaves: bool,
     verdict: Verdict,
     edits: Vec<Edit>,
     /// Units of this plan that must be written first, or with it.
@@ -121,6 +123,7 @@ pub fn plan(units: &[Unit], inventory: &Inventory, database: &Database) -> Plan 
         positions.insert(unit.clone(), works.len());
         works.push(Work {
             unit,
+            leaves: rows.is_empty(),
             rows,
             verdict,
             edits: Vec::new(),

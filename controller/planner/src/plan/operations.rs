@@ -9,10 +9,10 @@ use super::diff::{Edit, KeyEdit};
 
 /// All that happens to one row in one transaction.
 #[derive(Default)]
-struct RowEdits {
-    insert: Option<Row>,
-    update: Option<Row>,
-    keys: Vec<KeyEdit>,
+struct RowEdits<'a> {
+    insert: Option<&'a Row>,
+    update: Option<&'a Row>,
+    keys: Vec<&'a KeyEdit>,
     members: HashMap<&'static str, (BTreeSet<Uuid>, BTreeSet<Uuid>)>,
     delete: bool,
 }
@@ -21,7 +21,7 @@ struct RowEdits {
 /// services that join their VPC's group cost one change of it.
 pub fn operations<'a>(groups: impl IntoIterator<Item = &'a Group>) -> Vec<Operation> {
     let mut order: Vec<(&'static str, Uuid)> = Vec::new();
-    let mut rows: HashMap<(&'static str, Uuid), RowEdits> = HashMap::new();
+    let mut rows: HashMap<(&'static str, Uuid), RowEdits<'a>> = HashMap::new();
     for edit in groups.into_iter().flat_map(|group| &group.edits) {
         let key = match edit {
             Edit::Insert { table, uuid, .. }
@@ -36,10 +36,10 @@ pub fn operations<'a>(groups: impl IntoIterator<Item = &'a Group>) -> Vec<Operat
             RowEdits::default()
         });
         match edit {
-            Edit::Insert { row: new, .. } => row.insert = Some(new.clone()),
+            Edit::Insert { row: new, .. } => row.insert = Some(new),
             Edit::Update { row: new, keys, .. } => {
-                row.update = Some(new.clone());
-                row.keys.extend(keys.iter().cloned());
+                row.update = Some(new);
+                row.keys.extend(keys);
             }
             Edit::Delete { .. } => row.delete = true,
             Edit::Member {
@@ -89,21 +89,25 @@ pub fn operations<'a>(groups: impl IntoIterator<Item = &'a Group>) -> Vec<Operat
             continue;
         }
         if let Some(update) = row.update.filter(|update| !update.is_empty()) {
-            operations.push(Operation::update(name.clone(), uuid, update));
+            operations.push(Operation::update(name.clone(), uuid, update.clone()));
         }
         let mut mutations = Vec::new();
         for key in row.keys {
             // The server ignores an insert of a key that is there: the old one goes first.
             let old: Vec<Atom> = key
                 .remove
-                .into_iter()
-                .chain(key.put.iter().map(|(key, _)| key.clone()))
+                .iter()
+                .chain(key.put.iter().map(|(key, _)| key))
+                .cloned()
                 .collect();
             if !old.is_empty() {
                 mutations.push(Mutation::delete_keys(key.column, old));
             }
             if !key.put.is_empty() {
-                mutations.push(Mutation::insert(key.column, Datum::map(key.put)));
+                mutations.push(Mutation::insert(
+                    key.column,
+                    Datum::map(key.put.iter().cloned()),
+                ));
             }
         }
         for (column, (added, removed)) in members {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::diff::{self, Edit};
+use super::diff::Edit;
 use super::{ExpectedMember, ExpectedRow, Group, Plan, Work};
 use crate::nb::Text;
 use crate::unit::Unit;
@@ -10,7 +10,7 @@ use crate::unit::Unit;
 /// What comes first. Addresses are given back before they are used again; what others rest on is made before them and
 /// removed after them.
 fn rank(work: &Work) -> u8 {
-    let leaves = work.rows.is_empty();
+    let leaves = work.leaves;
     match work.unit {
         Unit::Pod(_) | Unit::VNic(_) | Unit::Service(_) | Unit::Eip(_) | Unit::Other(_)
             if leaves =>
@@ -160,16 +160,13 @@ fn join_owners(works: &[Work], sets: &mut Sets) {
 fn expect(work: &Work, group: &mut Group) {
     for edit in &work.edits {
         match edit {
-            Edit::Insert { table, uuid, .. } => {
-                let wanted = work.rows.iter().find(|row| row.uuid == *uuid);
-                let fingerprint = wanted.map(|row| diff::expected(row, None));
-                group.expects.push(ExpectedRow {
-                    table,
-                    uuid: *uuid,
-                    fingerprint,
-                });
+            Edit::Insert {
+                table,
+                uuid,
+                result,
+                ..
             }
-            Edit::Update {
+            | Edit::Update {
                 table,
                 uuid,
                 result,

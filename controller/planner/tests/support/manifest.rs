@@ -41,8 +41,8 @@ struct Metadata {
 impl Metadata {
     fn meta(&self) -> Meta {
         Meta {
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
+            namespace: self.namespace.as_str().into(),
+            name: self.name.as_str().into(),
             uid: self.uid.clone(),
             generation: self.generation,
             created: self.created,

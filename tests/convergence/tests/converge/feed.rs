@@ -8,8 +8,8 @@ use yusur_planner::{
 
 fn meta(name: &ObjectName, meta: &Meta) -> Told {
     Told {
-        namespace: name.namespace.to_string(),
-        name: name.name.to_string(),
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
         uid: meta.uid.clone(),
         generation: 1,
         created: meta.created,
@@ -90,7 +90,7 @@ fn set(objects: &Objects, object: &ObjectRef) -> Option<Change> {
             })
         }
         Kind::Namespace => Change::Namespace(Told {
-            name: short.clone(),
+            name: name.name.clone(),
             labels: objects.namespaces.get(&short)?.clone(),
             ..Told::default()
         }),
@@ -98,7 +98,7 @@ fn set(objects: &Objects, object: &ObjectRef) -> Option<Change> {
             let chassis = objects.nodes.get(&short)?;
             Change::Node(Node {
                 meta: Told {
-                    name: short,
+                    name: name.name.clone(),
                     ..Told::default()
                 },
                 ready: true,
