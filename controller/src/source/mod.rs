@@ -21,7 +21,7 @@ pub mod manifests;
 pub mod shape;
 
 /// How many events may wait for the engine before the source waits for it.
-pub const DEPTH: usize = 4096;
+pub const DEPTH: usize = 512;
 
 /// What a source tells.
 #[derive(Debug)]
