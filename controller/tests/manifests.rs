@@ -51,6 +51,19 @@ async fn the_example_becomes_rows_and_status() {
 }
 
 #[tokio::test]
+async fn of_many_objects_each_is_told() {
+    let world = World::new().await;
+    world.save("vpc.yaml", &vpc("red"));
+    world.save("services.yaml", &services("red", 0..200, 0));
+    let controller = world.converged("one", &[]).await;
+    for service in 0..200 {
+        let object = format!("yusurservice/shop/s{service}");
+        world.until_status(&controller, &object, ready);
+    }
+    controller.stop();
+}
+
+#[tokio::test]
 async fn a_saved_file_takes_effect_and_a_deleted_one_leaves_nothing() {
     let world = World::new().await;
     let controller = world.converged("one", &[]).await;

@@ -37,13 +37,22 @@ use crate::status::desk::{Decision, Desk};
 use crate::status::{Finished, Receipt, StatusQueue};
 
 /// Units planned at a time: enough to make transactions large, few enough that what comes in does not wait for long.
-const UNITS: usize = 1000;
+const UNITS: usize = 500;
+
+/// A plan of more units than this is a large one.
+const MANY: usize = 64;
+
+/// How long words wait for the rows of large plans, at the longest.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// How many units are looked at again in one go: few enough to hold nothing up.
+const AGAIN: usize = 16;
 
 /// Operations of one transaction.
 const OPERATIONS: usize = 4000;
 
 /// Source events taken in at a time before the Northbound's events get their turn.
-const EVENTS: usize = 512;
+const EVENTS: usize = 128;
 
 /// How long the transaction in flight may take to end when the process is told to stop.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -118,6 +127,10 @@ pub struct Engine {
     pause: Pause,
     started: Instant,
     converged: bool,
+    /// Since when plans have been large.
+    behind: Option<Instant>,
+    /// Units of which nothing was told meanwhile.
+    untold: VecDeque<Unit>,
     /// Something has changed since the gauges were set.
     unmeasured: bool,
 }
@@ -198,6 +211,8 @@ impl Engine {
             pause: Pause::default(),
             started: Instant::now(),
             converged: false,
+            behind: None,
+            untold: VecDeque::new(),
             unmeasured: true,
             parts,
         }
@@ -212,6 +227,7 @@ impl Engine {
         let mut events = Vec::with_capacity(EVENTS);
         let mut flight: Option<Flight> = None;
         loop {
+            self.look_again();
             if flight.is_none() {
                 flight = self.depart();
             }
@@ -277,6 +293,7 @@ impl Engine {
         if self.parts.authority.standing(Instant::now()) == Standing::Standby {
             // Who does not write tells nothing either: it may be old by now, and the one who writes tells the new.
             self.verdicts.clear();
+            self.untold.clear();
             for object in self.parts.status.withdraw() {
                 self.desk.forget(&object);
             }
@@ -442,8 +459,11 @@ impl Engine {
         let database = self.parts.client.read();
         let mut units = self.inventory.take_dirty(&database, UNITS);
         if units.is_empty() {
+            self.behind = None;
             return false;
         }
+        let many = units.len() + self.inventory.dirty() > MANY;
+        self.behind = many.then(|| self.behind.unwrap_or(now));
         units.retain(|unit| !self.holds.holds(unit));
         let started = Instant::now();
         let plan = plan(&units, &self.inventory, &database);
@@ -453,7 +473,7 @@ impl Engine {
             .metrics
             .plan
             .observe(started.elapsed().as_secs_f64());
-        self.verdicts.extend(plan.verdicts);
+        self.say(plan.verdicts);
         if self.inventory.dirty() == 0 {
             self.carried.append(&mut self.seen);
         }
@@ -492,6 +512,37 @@ impl Engine {
         }
     }
 
+    /// What follows from a plan for its objects. Rows before words: of a large plan only what others wait for is told at
+    /// once, and the rest when there is time; ten thousand statuses in waiting would take a good part of the memory.
+    fn say(&mut self, verdicts: impl IntoIterator<Item = Verdict>) {
+        for verdict in verdicts {
+            if self.behind.is_some() && !verdict.record_first {
+                self.untold.push_back(verdict.unit);
+            } else {
+                self.verdicts.push_back(verdict);
+            }
+        }
+    }
+
+    /// Whether there is time to look again at units of which nothing was told.
+    fn has_time(&self) -> bool {
+        !self.untold.is_empty()
+            && self.behind.is_none_or(|since| since.elapsed() > SILENCE)
+            && self.round.is_none()
+            && self.inventory.dirty() == 0
+            && self.verdicts.is_empty()
+            && self.parts.status.len() < AGAIN
+    }
+
+    /// Looks again at some units of which nothing was told: as a rule there is nothing to write, and what is to be told is
+    /// found out anew.
+    fn look_again(&mut self) {
+        if self.has_time() {
+            let units: Vec<Unit> = self.untold.drain(..self.untold.len().min(AGAIN)).collect();
+            self.inventory.retry(&units);
+        }
+    }
+
     /// When to look again although nothing happens.
     fn next_wake(&self, flying: bool) -> Option<Instant> {
         if !self.verdicts.is_empty() {
@@ -499,6 +550,9 @@ impl Engine {
         }
         if flying {
             return None;
+        }
+        if self.has_time() {
+            return Some(Instant::now());
         }
         [
             self.pause.until,

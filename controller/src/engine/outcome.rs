@@ -101,7 +101,7 @@ impl Engine {
                 for unit in &group.units {
                     self.holds.written(unit);
                 }
-                self.verdicts.extend(group.verdicts);
+                self.say(group.verdicts);
             }
             if self.round.as_ref().is_some_and(Round::is_done) {
                 self.round = None;
