@@ -40,7 +40,10 @@ pub fn blocking(cli: Cli) -> anyhow::Result<()> {
         .context("no runtime")?;
     let result = runtime.block_on(async {
         let stop = stop_signal()?;
-        run(cli, stop).await
+        // On a thread of the runtime: what wakes the engine is on one too, and need not wake another.
+        tokio::spawn(run(cli, stop))
+            .await
+            .context("the controller panicked")?
     });
     // What still runs is waiting for something that nobody needs any more.
     runtime.shutdown_timeout(Duration::from_secs(1));
