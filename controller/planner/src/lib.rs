@@ -28,6 +28,7 @@
 //! [`desired()`] says what rows a unit wants and what to say about its object; [`plan()`] compares with the replica.
 
 mod desired;
+mod family;
 mod input;
 mod inventory;
 mod name;
@@ -41,10 +42,11 @@ mod unit;
 mod verdict;
 
 pub use desired::{DesiredRow, Referrer, Rows, desired};
+pub use family::Family;
 pub use input::{
     Change, Config, Meta, NamedPort, Node, Object, Pod, SUBNET_ANNOTATION, VirtualMachineInstance,
 };
-pub use inventory::{Addresses, Census, Family, Inventory, Problem, mass_deletion};
+pub use inventory::{Addresses, Census, Inventory, Problem, mass_deletion};
 pub use name::{Name, ObjectName};
 pub use plan::{Group, Plan, operations, plan};
 pub use ranges::Ranges;

@@ -2,9 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::family::Family;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-
-use crate::inventory::Family;
 
 /// The ranges, and what is where in them. A VPC that joins an EIP gateway has a number, from which its addresses follow.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use ovsdb_model::Table;
 
 use super::{DesiredRow, Referrer, Rows, eip_gateway, join};
-use crate::inventory::{Family, Inventory};
+use crate::family::Family;
+use crate::inventory::Inventory;
 use crate::name::Name;
 use crate::nb::{Acl, AddressSet, LogicalSwitch, Text};
 use crate::unit::Unit;

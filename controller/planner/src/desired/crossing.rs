@@ -5,7 +5,8 @@
 use ovsdb_model::{Table, Uuid};
 
 use super::Referrer;
-use crate::inventory::{Addresses, Family, Inventory, Problem, Service};
+use crate::family::Family;
+use crate::inventory::{Addresses, Inventory, Problem, Service};
 use crate::name::{Name, ObjectName};
 use crate::nb::LogicalRouter;
 use crate::unit::Unit;

@@ -9,7 +9,8 @@ use yusur_crds::EipStatus;
 use yusur_crds::common::condition;
 
 use super::{DesiredRow, Referrer, Rows, accepted, follows, programmed, say, silent, subject};
-use crate::inventory::{Addresses, Family, Inventory, Problem};
+use crate::family::Family;
+use crate::inventory::{Addresses, Inventory, Problem};
 use crate::name::{Name, ObjectName};
 use crate::nb::{LogicalRouter, Map, Nat, StaticRoute, Text};
 use crate::unit::Unit;

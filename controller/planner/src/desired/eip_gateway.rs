@@ -10,7 +10,8 @@ use yusur_crds::EipGatewayStatus;
 use yusur_crds::common::condition;
 
 use super::{DesiredRow, Referrer, Rows, accepted, follows, programmed, say, silent, subject};
-use crate::inventory::{Addresses, Family, Gateway, Inventory};
+use crate::family::Family;
+use crate::inventory::{Addresses, Gateway, Inventory};
 use crate::name::Name;
 use crate::nb::{
     self, Acl, HaChassis, HaChassisGroup, LogicalRouter, LogicalRouterPort, LogicalSwitch,

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use ovsdb_model::{Table, Uuid};
 
 use super::{DesiredRow, Referrer, Rows};
-use crate::inventory::{Addresses, Family, Inventory, Join, Vpc};
+use crate::family::Family;
+use crate::inventory::{Addresses, Inventory, Join, Vpc};
 use crate::name::Name;
 use crate::nb::{
     LogicalRouter, LogicalRouterPort, LogicalSwitch, LogicalSwitchPort, Map, Nat, StaticRoute, Text,

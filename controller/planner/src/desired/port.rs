@@ -7,7 +7,8 @@ use yusur_crds::VNicStatus;
 use yusur_crds::common::condition;
 
 use super::{DesiredRow, Referrer, Rows, accepted, follows, programmed, say, silent, subject};
-use crate::inventory::{Addresses, Family, Inventory, Problem, Subnet, Workload};
+use crate::family::Family;
+use crate::inventory::{Addresses, Inventory, Problem, Subnet, Workload};
 use crate::name::Name;
 use crate::nb::{self, LogicalSwitch, LogicalSwitchPort, Map, Text};
 use crate::unit::Unit;

@@ -6,9 +6,8 @@ use std::net::IpAddr;
 
 use yusur_crds::Protocol;
 
-use crate::inventory::{
-    Backends, Family, Inventory, Port, Readiness, Service, Source, Target, Workload,
-};
+use crate::family::Family;
+use crate::inventory::{Backends, Inventory, Port, Readiness, Service, Source, Target, Workload};
 use crate::name::{Name, ObjectName};
 use crate::nb::Text;
 

@@ -9,7 +9,7 @@ use yusur_crds::{
 };
 
 use super::parse::{self, Problem};
-use super::pool::Family;
+use crate::family::Family;
 
 /// The first thing that is wrong with a service as a whole.
 pub(super) fn of_service(spec: &YusurServiceSpec) -> Option<Problem> {

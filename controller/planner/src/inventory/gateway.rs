@@ -9,8 +9,9 @@ use yusur_crds::{EipGatewaySpec, EipGatewayStatus};
 
 use super::Inventory;
 use super::parse::{self, Addresses, Problem};
-use super::pool::{Family, Pool};
+use super::pool::Pool;
 use super::topology::{Header, Rule};
+use crate::family::Family;
 use crate::input::{Meta, Object};
 use crate::name::Name;
 use crate::nb::{self, HaChassis, HaChassisGroup};

@@ -1,21 +1,9 @@
-//! Which EIP gateway a VPC joins, and by which number. A VPC's default route leads through one gateway, and answers must
-//! take the way the requests came: so it joins one, that of its Vpc's spec, or else of its oldest service with an EIP, or
-//! else, for a service with backends in several VPCs, whichever they can share.
-//!
-//! The number makes the VPC's addresses among the system's own ([`crate::Ranges`]). It is looked for where the VPC's name
-//! hashes to, and recorded by the row of the port it is for: kept over restarts, and nearly always found again by a
-//! Northbound that was wiped.
+//! The joins of VPCs to EIP gateways, and what services wish of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ipnet::IpNet;
-use ovsdb_model::{Atom, Database, Datum, Table};
-
-use super::Inventory;
 use super::external::Need;
 use crate::name::{Name, ObjectName};
-use crate::nb::LogicalRouterPort;
-use crate::unit::Unit;
 
 /// A VPC's place on the join of an EIP gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,30 +16,30 @@ pub(crate) struct Join {
 #[derive(Debug, Default)]
 pub(super) struct Joins {
     /// What services wish for.
-    made: HashMap<ObjectName, Wish>,
+    pub(super) made: HashMap<ObjectName, Wish>,
     /// The same by VPC; the first counts.
-    wishes: HashMap<Name, BTreeMap<(Need, i64, ObjectName), Name>>,
+    pub(super) wishes: HashMap<Name, BTreeMap<(Need, i64, ObjectName), Name>>,
     /// The gateways that VPCs must join, as far as they have been looked at.
-    needed: HashMap<Name, Name>,
-    joined: HashMap<Name, Join>,
-    numbers: HashMap<u32, Name>,
+    pub(super) needed: HashMap<Name, Name>,
+    pub(super) joined: HashMap<Name, Join>,
+    pub(super) numbers: HashMap<u32, Name>,
     /// VPCs for which no number was left.
-    starved: BTreeSet<Name>,
+    pub(super) starved: BTreeSet<Name>,
     /// VPCs to look at again.
     pub(super) to_settle: BTreeSet<Name>,
 }
 
 /// What a service wishes its VPCs to join.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Wish {
-    need: Need,
-    created: i64,
-    gateway: Name,
-    vpcs: BTreeSet<Name>,
+pub(super) struct Wish {
+    pub(super) need: Need,
+    pub(super) created: i64,
+    pub(super) gateway: Name,
+    pub(super) vpcs: BTreeSet<Name>,
 }
 
 impl Joins {
-    fn make(&mut self, name: &ObjectName, wish: Wish) {
+    pub(super) fn make(&mut self, name: &ObjectName, wish: Wish) {
         for vpc in &wish.vpcs {
             let key = (wish.need, wish.created, name.clone());
             let wishes = self.wishes.entry(vpc.clone()).or_default();
@@ -61,7 +49,7 @@ impl Joins {
         self.made.insert(name.clone(), wish);
     }
 
-    fn unmake(&mut self, name: &ObjectName, wish: Wish) {
+    pub(super) fn unmake(&mut self, name: &ObjectName, wish: Wish) {
         let key = (wish.need, wish.created, name.clone());
         for vpc in wish.vpcs {
             if let Some(wishes) = self.wishes.get_mut(&vpc) {
@@ -84,7 +72,7 @@ impl Joins {
     }
 
     /// A VPC leaves. True if it had joined.
-    fn part(&mut self, vpc: &Name) -> bool {
+    pub(super) fn part(&mut self, vpc: &Name) -> bool {
         self.starved.remove(vpc);
         let Some(join) = self.joined.remove(vpc) else {
             return false;
@@ -94,187 +82,9 @@ impl Joins {
         true
     }
 
-    fn place(&mut self, vpc: &Name, gateway: Name, number: u32) {
+    pub(super) fn place(&mut self, vpc: &Name, gateway: Name, number: u32) {
         self.numbers.insert(number, vpc.clone());
         self.joined.insert(vpc.clone(), Join { gateway, number });
         self.starved.remove(vpc);
-    }
-}
-
-impl Inventory {
-    /// What a service wants its VPCs to join may be another gateway, or other VPCs.
-    pub(super) fn wish_changed(&mut self, name: &ObjectName) {
-        let wish = self.wish_of(name);
-        if self.joins.made.get(name) != wish.as_ref() {
-            self.forget_wish(name);
-            if let Some(wish) = wish {
-                self.joins.make(name, wish);
-            }
-        }
-    }
-
-    /// A service is about to go, or to change: it wishes for nothing until it is looked at again.
-    pub(super) fn forget_wish(&mut self, name: &ObjectName) {
-        if let Some(wish) = self.joins.made.remove(name) {
-            self.joins.unmake(name, wish);
-        }
-    }
-
-    fn wish_of(&self, name: &ObjectName) -> Option<Wish> {
-        let service = self.services.get(name)?;
-        let (need, gateway) = self.wished_gateway(name)?;
-        let allowed = |vpc: &&Name| self.vpc_for(&name.namespace, vpc).is_ok();
-        let elsewhere = service.elsewhere().into_iter().filter(allowed).cloned();
-        Some(Wish {
-            need,
-            created: service.header.created,
-            gateway,
-            vpcs: elsewhere.chain([service.vpc.clone()]).collect(),
-        })
-    }
-
-    /// The gateway that a VPC must join: that of its spec, or else of its oldest service with an EIP.
-    pub(super) fn needed_gateway(&self, vpc: &Name) -> Option<&Name> {
-        let first = || {
-            let wishes = self.joins.wishes.get(vpc)?;
-            let ((need, ..), gateway) = wishes.first_key_value()?;
-            (*need == Need::This).then_some(gateway)
-        };
-        let entry = self.vpcs.get(vpc)?;
-        entry.gateway.as_ref().or_else(first)
-    }
-
-    /// The gateway a VPC is to join.
-    fn gateway_of_vpc(&self, vpc: &Name) -> Option<Name> {
-        let any = || self.joins.wishes.get(vpc)?.values().next();
-        self.vpcs.get(vpc)?;
-        let name = self.needed_gateway(vpc).or_else(any)?;
-        let gateway = self.gateways.get(name)?;
-        gateway.problem.is_none().then(|| name.clone())
-    }
-
-    /// Finds the gateway and the number of all VPCs that were to be looked at.
-    pub(super) fn settle_joins(&mut self, database: &Database) {
-        // A number that becomes free is for those that found none.
-        for _ in 0..8 {
-            let vpcs = std::mem::take(&mut self.joins.to_settle);
-            if vpcs.is_empty() {
-                return;
-            }
-            let mut numberless: Vec<(i64, Name, Name)> = Vec::new();
-            for vpc in vpcs {
-                let needed = self.needed_gateway(&vpc).cloned();
-                let differs = match &needed {
-                    Some(needed) => {
-                        let before = self.joins.needed.insert(vpc.clone(), needed.clone());
-                        before.as_ref() != Some(needed)
-                    }
-                    None => self.joins.needed.remove(&vpc).is_some(),
-                };
-                if differs {
-                    // Where any gateway will do, its VPC's is the one.
-                    for service in self.crossings_of(&vpc) {
-                        self.wish_changed(&service);
-                    }
-                }
-                let wanted = self.gateway_of_vpc(&vpc);
-                let current = self.joins.joined.get(&vpc).cloned();
-                if current.as_ref().map(|join| &join.gateway) == wanted.as_ref() {
-                    if wanted.is_none() {
-                        self.joins.starved.remove(&vpc);
-                    }
-                    continue;
-                }
-                if let Some(old) = current
-                    .as_ref()
-                    .and_then(|join| self.gateways.get_mut(&join.gateway))
-                {
-                    old.vpcs.remove(&vpc);
-                }
-                let Some(gateway) = wanted else {
-                    self.joins.part(&vpc);
-                    self.join_changed(&vpc);
-                    continue;
-                };
-                // A VPC that goes from one gateway to another keeps its number.
-                match current
-                    .map(|join| join.number)
-                    .or_else(|| self.recorded_number(&vpc, database))
-                {
-                    Some(number) => {
-                        self.joins.place(&vpc, gateway, number);
-                        self.join_changed(&vpc);
-                    }
-                    None => {
-                        let created = self.vpcs.get(&vpc).map_or(0, |vpc| vpc.header.created);
-                        numberless.push((created, vpc, gateway));
-                    }
-                }
-            }
-            numberless.sort_unstable();
-            for (_, vpc, gateway) in numberless {
-                match self.free_number(&vpc) {
-                    Some(number) => self.joins.place(&vpc, gateway, number),
-                    None => {
-                        self.joins.starved.insert(vpc.clone());
-                    }
-                }
-                self.join_changed(&vpc);
-            }
-        }
-    }
-
-    /// The number that the row of the VPC's port records, if nobody else has it.
-    fn recorded_number(&self, vpc: &Name, database: &Database) -> Option<u32> {
-        let row = database.row(LogicalRouterPort::NAME, self.ids.join_port(vpc))?;
-        let networks = row.get("networks").map(Datum::elements)?;
-        let number = networks.iter().filter_map(Atom::as_str).find_map(|text| {
-            match text.parse::<IpNet>().ok()? {
-                IpNet::V4(net) => self.config.ranges.number(net.addr()),
-                IpNet::V6(_) => None,
-            }
-        })?;
-        (!self.joins.numbers.contains_key(&number)).then_some(number)
-    }
-
-    fn free_number(&self, vpc: &Name) -> Option<u32> {
-        let numbers = self.config.ranges.numbers();
-        let count = numbers
-            .end
-            .checked_sub(numbers.start)
-            .filter(|count| *count > 0)?;
-        // FNV-1a: the same in every release.
-        let hash = vpc.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
-        let candidates = (0..count).map(|step| numbers.start + (hash % count + step) % count);
-        candidates
-            .into_iter()
-            .find(|number| !self.joins.numbers.contains_key(number))
-    }
-
-    fn join_changed(&mut self, vpc: &Name) {
-        if let Some(join) = self.joins.joined.get(vpc)
-            && let Some(gateway) = self.gateways.get_mut(&join.gateway)
-        {
-            gateway.vpcs.insert(vpc.clone());
-        }
-        self.dirty.add(Unit::Vpc(vpc.clone()));
-        let wishes = self.joins.wishes.get(vpc).into_iter().flatten();
-        let mut services: Vec<ObjectName> = wishes.map(|((.., name), _)| name.clone()).collect();
-        services.extend(self.crossings_of(vpc));
-        services.extend(self.guests_of(vpc));
-        self.dirty.add(Unit::Calls(vpc.clone()));
-        self.externals_of_vpc_changed(&services);
-    }
-
-    /// The VPC's place on an EIP gateway's join.
-    pub(crate) fn join_of(&self, vpc: &Name) -> Option<&Join> {
-        self.joins.joined.get(vpc)
-    }
-
-    /// True if the VPC could not join for want of a number.
-    pub(crate) fn join_is_full(&self, vpc: &Name) -> bool {
-        self.joins.starved.contains(vpc)
     }
 }

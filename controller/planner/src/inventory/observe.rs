@@ -2,7 +2,8 @@
 
 use ovsdb_model::{Atom, Batch, Database, Row, RowChange, Table, Uuid};
 
-use super::{Family, Inventory};
+use super::Inventory;
+use crate::family::Family;
 use crate::name::Name;
 use crate::nb::{
     self, Class, LoadBalancer, LogicalRouter, LogicalSwitch, LogicalSwitchPort, NbGlobal,

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use yusur_crds::LabelSelector;
 
 use super::labels::{Requirement, Selector};
-use super::pool::{Family, host_range};
+use super::pool::host_range;
+use crate::family::Family;
 use crate::name::Name;
 
 /// Why something is not accepted: a condition's reason and message.

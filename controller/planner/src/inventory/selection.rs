@@ -3,7 +3,8 @@
 use super::labels::{LabelId, Requirement, Selector};
 use super::topology::Members;
 use super::workload::{Nature, Workload};
-use super::{Addresses, Backends, Family, Inventory, Service, Source};
+use super::{Addresses, Backends, Inventory, Service, Source};
+use crate::family::Family;
 use crate::name::{Name, ObjectName};
 use crate::unit::Unit;
 use ovsdb_model::Uuid;

@@ -11,9 +11,9 @@ use yusur_crds::{
 use super::external::{External, Wish};
 use super::labels::{LabelId, Selector};
 use super::parse::{self, Addresses, Problem};
-use super::pool::Family;
 use super::topology::Header;
 use super::{contradiction, eip};
+use crate::family::Family;
 use crate::input::Object;
 use crate::name::Name;
 use crate::ranges::Ranges;
