@@ -173,7 +173,7 @@ impl StatusQueue {
         )
     }
 
-    /// Adds a write. One that still waits for the same object is [replaced](StatusWrite::replace).
+    /// Adds a write. It takes the place of one that still waits for the same object.
     pub fn push(&self, mut write: StatusWrite) {
         let mut waiting = self.shared.waiting.lock();
         let earlier = waiting

@@ -12,8 +12,6 @@ mod player;
 mod server;
 mod strangers;
 
-use std::hash::{BuildHasher, RandomState};
-
 use northbound::{Memory, Northbound};
 use player::Player;
 use proptest::prelude::*;
@@ -66,8 +64,8 @@ fn from_text(text: &str) -> Happenings {
         .collect()
 }
 
-/// So many cases from a new seed, or as `PROPTEST_CASES` and `PROPTEST_RNG_SEED` say. Or the one case that
-/// `CONVERGE_CASE` spells.
+/// So many cases, the same every time: whoever changes something is to hear of that, not of what chance brings. Other cases
+/// are for `make soak`: `PROPTEST_CASES` and `PROPTEST_RNG_SEED` say how many and which, and `CONVERGE_CASE` spells one.
 fn run<N: Northbound>(cases: u32, new: impl Fn() -> N) {
     if let Ok(text) = std::env::var("CONVERGE_CASE") {
         return play(new(), &from_text(&text)).unwrap_or_else(|error| panic!("{error}"));
@@ -81,7 +79,7 @@ fn run<N: Northbound>(cases: u32, new: impl Fn() -> N) {
         config.cases = cases;
     }
     if config.rng_seed == RngSeed::Random {
-        config.rng_seed = RngSeed::Fixed(RandomState::new().hash_one(0));
+        config.rng_seed = RngSeed::Fixed(1);
     }
     let RngSeed::Fixed(seed) = config.rng_seed else {
         return;

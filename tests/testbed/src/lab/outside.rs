@@ -134,7 +134,7 @@ impl Host {
     }
 
     /// Does something that breaks the way to `address`, and measures how long new TCP connections do not work: one is
-    /// opened every [`BEAT`] until [`STEADY`] in a row were answered promptly. The clock starts at the fault; zero means
+    /// opened twenty times a second until twenty in a row were answered promptly. The clock starts at the fault; zero means
     /// that nobody noticed.
     ///
     /// # Errors
