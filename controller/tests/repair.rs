@@ -201,19 +201,7 @@ async fn a_wiped_and_a_restored_northbound_converge_to_the_same_rows() {
     let (world, controller, _) = furnished().await;
     let rows = world.rows();
     let backup = std::fs::read(world.nb.file()).expect("the database file");
-    let roots = [
-        "Logical_Router",
-        "Logical_Switch",
-        "Load_Balancer",
-        "Load_Balancer_Group",
-        "DNS",
-        "NB_Global",
-    ];
-    let wipe = roots.map(|table| Operation::Delete {
-        table: Name::new_static(table),
-        condition: Vec::new(),
-    });
-    damage(&world, wipe.to_vec()).await;
+    damage(&world, common::wipe()).await;
     world.until_rows("wiped, and back", &rows).await;
 
     // What is newer than the backup is made again, what has gone since goes again.

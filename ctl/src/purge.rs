@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use ovsdb::model::{Mutation, Mutator, Name, Operation};
+use ovsdb::model::{Datum, Mutation, Mutator, Name, Operation};
 use ovsdb::{Client, Lock, Transaction};
 use yusur_controller::cli::{self, NorthboundArgs};
 use yusur_controller::engine::{self, Authority};
-use yusur_planner::{Config, Group, Inventory, nb, operations, plan};
+use yusur_planner::{Bounds, Config, Inventory, Round, nb, operations, plan};
 
 /// How long to wait for the Northbound, and for the lock.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const UNITS: usize = 10_000;
 
 /// Changes of rows in one transaction; a group of units that belong together may have more.
-const CHANGES: usize = 4000;
+const BOUNDS: Bounds = Bounds { operations: 4000 };
 
 /// Shown after `--help`.
 const EXAMPLES: &str = "\
@@ -93,13 +93,9 @@ fn count(client: &Client, owner: &str) -> BTreeMap<&'static str, usize> {
 /// The lock that a controller holds while it serves a directory of manifests.
 async fn lock(client: &Client, owner: &str) -> anyhow::Result<Lock> {
     let mut lock = client.lock(Authority::lock_name(owner));
-    let held = tokio::time::timeout(PATIENCE, async {
-        while !lock.is_held() {
-            lock.changed().await;
-        }
-    });
+    let held = tokio::time::timeout(PATIENCE, lock.held()).await;
     ensure!(
-        held.await.is_ok(),
+        held == Ok(true),
         "a controller with this owner runs (it holds the lock {}); stop it first",
         lock.name()
     );
@@ -127,35 +123,28 @@ async fn remove(client: &Client, lock: &Lock, owner: &str) -> anyhow::Result<()>
             "rows come back as they are removed: a controller with this owner is running; stop it first"
         );
         left = rows;
-        let mut rest = groups.as_slice();
-        while !rest.is_empty() {
-            let (part, later) = rest.split_at(fitting(rest));
-            rest = later;
-            write(client, lock, operations(part)).await?;
+        let mut round = Round::new(groups, BOUNDS);
+        loop {
+            let (sent, _) = round.next_run();
+            if sent.is_empty() {
+                break;
+            }
+            write(client, lock, operations(sent)).await?;
+            round.committed();
         }
     }
     // The epoch of a controller that a Lease elects. A missing value is nobody's, and no change.
-    let epoch = format!("yusur.io/epoch/{owner}");
+    let epoch = Authority::epoch_key(owner);
     let forget = Operation::Mutate {
         table: Name::new_static("NB_Global"),
         condition: Vec::new(),
         mutations: vec![Mutation::new(
             Name::new_static("external_ids"),
             Mutator::Delete,
-            ovsdb::model::Datum::set([epoch]),
+            Datum::set([epoch]),
         )],
     };
     write(client, lock, vec![forget]).await
-}
-
-/// How many groups go into one transaction, at least one.
-fn fitting(groups: &[Group]) -> usize {
-    let mut changes = 0;
-    let over = groups.iter().position(|group| {
-        changes += group.size();
-        changes > CHANGES
-    });
-    over.unwrap_or(groups.len()).max(1)
 }
 
 async fn write(client: &Client, lock: &Lock, mut operations: Vec<Operation>) -> anyhow::Result<()> {

@@ -127,6 +127,20 @@ pub struct LogicalSwitchPort {
     pub external_ids: Map,
 }
 
+impl LogicalSwitchPort {
+    /// The switch's end of a link to this port of a router.
+    pub fn to_router(name: Text, router_port: Text, external_ids: Map) -> Self {
+        Self {
+            name,
+            kind: Text::new_static("router"),
+            options: Map::from([(Text::new_static("router-port"), router_port)]),
+            addresses: BTreeSet::from([Text::new_static("router")]),
+            external_ids,
+            ..Self::default()
+        }
+    }
+}
+
 /// A service's load balancer: its VIPs of one protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Table)]
 #[ovsdb(table = "Load_Balancer")]

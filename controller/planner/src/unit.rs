@@ -184,6 +184,23 @@ pub struct ObjectRef {
     pub name: ObjectName,
 }
 
+impl ObjectRef {
+    /// The unit that stands for the object; `None` for kinds that have none. The opposite of [`Unit::object`].
+    pub fn unit(&self) -> Option<Unit> {
+        let name = self.name.clone();
+        match self.kind {
+            Kind::Vpc => Some(Unit::Vpc(name.name)),
+            Kind::Subnet => Some(Unit::Subnet(name.name)),
+            Kind::VNic => Some(Unit::VNic(name)),
+            Kind::Pod => Some(Unit::Pod(name)),
+            Kind::YusurService => Some(Unit::Service(name)),
+            Kind::EipGateway => Some(Unit::EipGateway(name.name)),
+            Kind::Eip => Some(Unit::Eip(name)),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind, self.name)

@@ -74,6 +74,11 @@ impl Authority {
         format!("yusur_{}", owner.replace('-', "_"))
     }
 
+    /// The key of `NB_Global.external_ids` that has the owner's epoch.
+    pub fn epoch_key(owner: &str) -> String {
+        format!("yusur.io/epoch/{owner}")
+    }
+
     /// The lock of the owner's [name](Self::lock_name).
     pub fn lock(client: &Client, owner: &str) -> Self {
         let lock = client.lock(Self::lock_name(owner));
@@ -86,12 +91,7 @@ impl Authority {
 
     /// The Lease that `leadership` tells of.
     pub fn lease(leadership: Leadership, owner: &str) -> Self {
-        let fence = Fence::new(
-            NB_GLOBAL,
-            "external_ids",
-            format!("yusur.io/epoch/{owner}"),
-            "0",
-        );
+        let fence = Fence::new(NB_GLOBAL, "external_ids", Self::epoch_key(owner), "0");
         let standing = LeaseStanding::Unclaimed;
         Self::Lease(LeaseAuthority {
             leadership,

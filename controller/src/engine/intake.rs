@@ -8,7 +8,7 @@ use yusur_planner::{Change, ObjectRef, Severity, nb};
 
 use super::guard::Judgement;
 use super::live::{Counters, NB_GLOBAL};
-use super::{Engine, Event, SourceEvent, Standing, unit_of};
+use super::{Engine, Event, SourceEvent, Standing};
 use crate::metrics::{DatabaseLabel, KindLabel, ReasonLabel};
 use crate::status::StatusWrite;
 
@@ -55,7 +55,7 @@ impl Engine {
         }
         self.guard.set(&object);
         // Its news may be just what was wrong with it.
-        if let Some(unit) = unit_of(&object) {
+        if let Some(unit) = object.unit() {
             self.holds.release(&unit);
         }
         let standby = self.parts.authority.standing(seen) == Standing::Standby;

@@ -573,7 +573,7 @@ impl Engine {
         let write = &receipt.write;
         match &receipt.end {
             Finished::Written => {
-                if let Some(unit) = unit_of(&write.object) {
+                if let Some(unit) = write.object.unit() {
                     self.inventory.recorded(&unit, &write.record);
                 }
             }
@@ -672,21 +672,6 @@ impl Engine {
         metrics
             .sources_synced
             .set(i64::from(self.guard.is_complete()));
-    }
-}
-
-/// The unit that stands for an object; `None` for kinds that have none.
-fn unit_of(object: &yusur_planner::ObjectRef) -> Option<Unit> {
-    let name = object.name.clone();
-    match object.kind {
-        Kind::Vpc => Some(Unit::Vpc(name.name)),
-        Kind::Subnet => Some(Unit::Subnet(name.name)),
-        Kind::VNic => Some(Unit::VNic(name)),
-        Kind::Pod => Some(Unit::Pod(name)),
-        Kind::YusurService => Some(Unit::Service(name)),
-        Kind::EipGateway => Some(Unit::EipGateway(name.name)),
-        Kind::Eip => Some(Unit::Eip(name)),
-        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Nothing vanishes by accident (a list that has lost most services is not believed), and nothing is written without need.
 
-use super::world::{Start, World, manifests, namespace, service};
-use crate::common::{Controller, Rows, services, vpc};
+use super::world::{Start, World, manifests, service};
+use crate::common::{Controller, Rows, services};
 
 fn balancers(rows: &Rows) -> usize {
     rows.keys()
@@ -11,12 +11,7 @@ fn balancers(rows: &Rows) -> usize {
 
 async fn twelve() -> (World, Controller) {
     let world = World::new().await;
-    world.apply(&format!(
-        "{}{}{}",
-        namespace("shop"),
-        vpc("red"),
-        services("red", 0..12, 0)
-    ));
+    world.furnish(0..12);
     let controller = world.converged("one").await;
     assert_eq!(balancers(&world.rows()), 12);
     (world, controller)

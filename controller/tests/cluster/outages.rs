@@ -5,17 +5,12 @@ use std::collections::HashSet;
 use ovsdb::model::{Clause, Mutation, Name, Operation};
 use ovsdb::{Changes, Event};
 
-use super::world::{World, namespace};
-use crate::common::{Controller, anew, backends, is_named, rows, services, vpc};
+use super::world::{World, none_lost};
+use crate::common::{Controller, anew, backends, is_named, rows, services, wipe};
 
 /// A world with ten services, written by one controller.
 async fn furnish(world: World) -> (World, Controller) {
-    world.apply(&format!(
-        "{}{}{}",
-        namespace("shop"),
-        vpc("red"),
-        services("red", 0..10, 0)
-    ));
+    world.furnish(0..10);
     let controller = world.converged("one").await;
     world.until_leads(&controller);
     (world, controller)
@@ -64,13 +59,7 @@ async fn the_api_server_is_restarted() {
         .await;
 
     world.catch_up().await;
-    let after = world.rows();
-    for (key, row) in before
-        .iter()
-        .filter(|((table, _), _)| *table == "Load_Balancer")
-    {
-        assert_eq!(after.get(key), Some(row));
-    }
+    none_lost(&before, &world.rows());
     assert_eq!(deleted(&mut changes), HashSet::new());
     // Nobody else took the Lease.
     assert_eq!(world.until_leads(&controller), epoch);
@@ -116,19 +105,7 @@ async fn the_northbound_is_wiped_and_restored() {
     let backup = std::fs::read(world.nb.server().file()).expect("the database file");
 
     // Everything, the row with the epoch included.
-    let roots = [
-        "Logical_Router",
-        "Logical_Switch",
-        "Load_Balancer",
-        "Load_Balancer_Group",
-        "DNS",
-        "NB_Global",
-    ];
-    let wipe = roots.map(|table| Operation::Delete {
-        table: Name::new_static(table),
-        condition: Vec::new(),
-    });
-    world.write(wipe.to_vec()).await;
+    world.write(wipe()).await;
     world.until_rows("wiped, and back", &rows_before).await;
     controller.until_metric("yusur_controller_leader", |leads| leads == 1.0);
 
@@ -209,13 +186,7 @@ async fn the_leader_of_the_northbound_moves() {
     world
         .until("fifty", |database| database.len("Load_Balancer") == 50)
         .await;
-    let after = world.rows();
-    for (key, row) in before
-        .iter()
-        .filter(|((table, _), _)| *table == "Load_Balancer")
-    {
-        assert_eq!(after.get(key), Some(row));
-    }
+    none_lost(&before, &world.rows());
     assert_eq!(deleted(&mut changes), HashSet::new());
     controller.until_ready();
     controller.stop();

@@ -3,8 +3,8 @@
 use ovsdb::Event;
 
 use super::gate::Gate;
-use super::world::{Start, World, namespace};
-use crate::common::{Controller, Rows, backends, services, vpc};
+use super::world::{Start, World, none_lost};
+use crate::common::{Controller, backends, services};
 
 /// A world with these services, a leader, and a standby that is ready to take over.
 async fn two(range: std::ops::Range<usize>, first: &Start<'_>) -> (World, Controller, Controller) {
@@ -18,12 +18,7 @@ async fn join(
     range: std::ops::Range<usize>,
     start: &Start<'_>,
 ) -> (Controller, Controller) {
-    world.apply(&format!(
-        "{}{}{}",
-        namespace("shop"),
-        vpc("red"),
-        services("red", range, 0)
-    ));
+    world.furnish(range);
     let first = world.start_with("first", start);
     first.says("the Northbound is what the objects mean");
     let second = world.start("second");
@@ -39,19 +34,6 @@ fn no_deposed_writer(world: &World, epochs: &[u64]) {
     assert!(writers.is_sorted(), "{writers:?}");
     for epoch in epochs {
         assert!(writers.contains(epoch), "{epoch} never wrote: {writers:?}");
-    }
-}
-
-/// Every row of `before` is there now, and has not been written anew.
-fn none_lost(before: &Rows, after: &Rows) {
-    for (key, row) in before {
-        // A group's members and a router's DNS names follow the services.
-        if matches!(
-            key.0,
-            "Load_Balancer" | "Logical_Switch_Port" | "Logical_Router_Port"
-        ) {
-            assert_eq!(after.get(key), Some(row), "{key:?}");
-        }
     }
 }
 
@@ -195,12 +177,7 @@ async fn a_leader_that_is_told_to_stop_hands_over_at_once() {
         ..Start::default()
     };
     let world = World::new().await;
-    world.apply(&format!(
-        "{}{}{}",
-        namespace("shop"),
-        vpc("red"),
-        services("red", 0..5, 0)
-    ));
+    world.furnish(0..5);
     let first = world.start_with("first", &patient);
     first.says("the Northbound is what the objects mean");
     let second = world.start_with("second", &patient);

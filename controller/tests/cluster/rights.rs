@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use yusur_testbed::kubernetes::User;
 
-use super::world::{World, manifests, namespace, text};
+use super::world::{World, manifests, text};
 use crate::common::{services, vpc};
 
 /// The files that `manifests/kustomization.yaml` names.
@@ -75,12 +75,7 @@ async fn the_manifests_are_accepted_and_the_rights_suffice_for_nothing_else() {
 async fn a_right_that_is_missing_is_told_and_waited_for() {
     let world = World::new().await;
     world.delete("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/yusur-controller");
-    world.apply(&format!(
-        "{}{}{}",
-        namespace("shop"),
-        vpc("red"),
-        services("red", 0..1, 0)
-    ));
+    world.furnish(0..1);
     let controller = world.start("one");
     controller.says("this controller may not list and watch vpcs.yusur.io");
     controller.until_metric(
@@ -111,12 +106,7 @@ async fn a_right_that_is_missing_is_told_and_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_streaming_lists_will_do() {
     let world = World::with_flags(&["--feature-gates=WatchList=false"]).await;
-    world.apply(&format!(
-        "{}{}{}",
-        namespace("shop"),
-        vpc("red"),
-        services("red", 0..10, 0)
-    ));
+    world.furnish(0..10);
     let controller = world.converged("one").await;
     controller.says("listing in pages");
     assert_eq!(world.observer.read().len("Load_Balancer"), 10);

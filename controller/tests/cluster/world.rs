@@ -13,7 +13,7 @@ use yusur_testbed::ovsdb::{Cluster, Standalone};
 use yusur_testbed::process::{PATIENCE, Process, poll, run};
 use yusur_testbed::{schemas, scratch};
 
-use crate::common::{Controller, OWNER, Rows, rows, until_rows};
+use crate::common::{Controller, OWNER, Rows, rows, services, until, until_rows, vpc};
 
 /// The Lease's duration in these tests, in seconds: short, so that a crash is soon over, and long enough for a busy
 /// machine to renew it.
@@ -280,6 +280,16 @@ impl World {
             .await;
     }
 
+    /// A namespace, a VPC and services in it.
+    pub(crate) fn furnish(&self, range: std::ops::Range<usize>) {
+        self.apply(&format!(
+            "{}{}{}",
+            namespace("shop"),
+            vpc("red"),
+            services("red", range, 0)
+        ));
+    }
+
     /// Our rows, as the observer has them.
     pub(crate) fn rows(&self) -> Rows {
         rows(&self.observer.read())
@@ -287,18 +297,7 @@ impl World {
 
     /// Waits until the Northbound is as wished.
     pub(crate) async fn until(&self, what: &str, wish: impl Fn(&Database) -> bool) {
-        let mut changes = self.observer.changes();
-        let wished = async {
-            while !wish(&self.observer.read()) {
-                changes.next_batch().await.expect("the observer was closed");
-            }
-        };
-        if tokio::time::timeout(PATIENCE, wished).await.is_err() {
-            panic!(
-                "{what}: not within {PATIENCE:?}; our rows are {:#?}",
-                self.rows()
-            );
-        }
+        until(&self.observer, what, wish).await;
     }
 
     /// Waits until our rows are exactly these.
@@ -403,4 +402,17 @@ pub(crate) fn service(namespace: &str, name: &str) -> String {
 fn one() -> Northbound {
     let schema = schemas::installed("ovn-nb").expect("a schema");
     Northbound::One(Box::new(Standalone::start(&schema).expect("a server")))
+}
+
+/// Every row of `before` is there now, and has not been written anew.
+pub(crate) fn none_lost(before: &Rows, after: &Rows) {
+    for (key, row) in before {
+        // A group's members and a router's DNS names follow the services.
+        if matches!(
+            key.0,
+            "Load_Balancer" | "Logical_Switch_Port" | "Logical_Router_Port"
+        ) {
+            assert_eq!(after.get(key), Some(row), "{key:?}");
+        }
+    }
 }

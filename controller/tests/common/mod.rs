@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use ovsdb::model::{Database, Operation, Row, Uuid};
+use ovsdb::model::{Database, Name, Operation, Row, Uuid};
 use ovsdb::{Client, Remote};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -147,18 +147,7 @@ impl World {
 
     /// Waits until the Northbound is as wished.
     pub(crate) async fn until(&self, what: &str, wish: impl Fn(&Database) -> bool) {
-        let mut changes = self.observer.changes();
-        let wished = async {
-            while !wish(&self.observer.read()) {
-                changes.next_batch().await.expect("the observer was closed");
-            }
-        };
-        if tokio::time::timeout(PATIENCE, wished).await.is_err() {
-            panic!(
-                "{what}: not within {PATIENCE:?}; our rows are {:#?}",
-                self.rows().keys()
-            );
-        }
+        until(&self.observer, what, wish).await;
     }
 
     /// Waits until our rows are exactly these.
@@ -231,15 +220,45 @@ pub(crate) async fn anew(client: &Client, sessions_before: u64) {
     seen.expect("a session").expect("the observer was closed");
 }
 
-/// Waits until our rows are exactly these.
-pub(crate) async fn until_rows(observer: &Client, what: &str, wanted: &Rows) {
+/// Waits until the database is as wished. `false`: it was not within [`PATIENCE`].
+async fn becomes(observer: &Client, wish: impl Fn(&Database) -> bool) -> bool {
     let mut changes = observer.changes();
     let wished = async {
-        while rows(&observer.read()) != *wanted {
+        while !wish(&observer.read()) {
             changes.next_batch().await.expect("the observer was closed");
         }
     };
-    if tokio::time::timeout(PATIENCE, wished).await.is_ok() {
+    tokio::time::timeout(PATIENCE, wished).await.is_ok()
+}
+
+/// Waits until the Northbound is as wished.
+pub(crate) async fn until(observer: &Client, what: &str, wish: impl Fn(&Database) -> bool) {
+    if !becomes(observer, wish).await {
+        let rows = rows(&observer.read());
+        panic!("{what}: not within {PATIENCE:?}; our rows are {rows:#?}");
+    }
+}
+
+/// Deletes everything, the row about all of OVN included.
+pub(crate) fn wipe() -> Vec<Operation> {
+    let roots = [
+        "Logical_Router",
+        "Logical_Switch",
+        "Load_Balancer",
+        "Load_Balancer_Group",
+        "DNS",
+        "NB_Global",
+    ];
+    let deletions = roots.map(|table| Operation::Delete {
+        table: Name::new_static(table),
+        condition: Vec::new(),
+    });
+    deletions.into()
+}
+
+/// Waits until our rows are exactly these.
+pub(crate) async fn until_rows(observer: &Client, what: &str, wanted: &Rows) {
+    if becomes(observer, |database| rows(database) == *wanted).await {
         return;
     }
     let found = rows(&observer.read());

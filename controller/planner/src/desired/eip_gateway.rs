@@ -307,21 +307,17 @@ fn connection(unit: &Unit, connection: &Connection, inventory: &Inventory) -> Ve
         external_ids: ids.labels(unit),
         ..LogicalRouterPort::default()
     };
-    let mut options = Map::from([(Text::new_static("router-port"), name)]);
+    let mut switch_port = LogicalSwitchPort::to_router(
+        ids.name(format_args!("{key}-switch")),
+        name,
+        ids.labels(unit),
+    );
     if connection.announce {
-        options.insert(
+        switch_port.options.insert(
             Text::new_static("nat-addresses"),
             Text::new_static("router"),
         );
     }
-    let switch_port = LogicalSwitchPort {
-        name: ids.name(format_args!("{key}-switch")),
-        kind: Text::new_static("router"),
-        options,
-        addresses: BTreeSet::from([Text::new_static("router")]),
-        external_ids: ids.labels(unit),
-        ..LogicalSwitchPort::default()
-    };
     let rows = [
         DesiredRow::new(
             ids.row(LogicalRouterPort::NAME, &key),

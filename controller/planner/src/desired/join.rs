@@ -2,8 +2,6 @@
 //! the way out through it; and the router's address there for what leaves, so that VPCs with the same ranges can share
 //! a gateway.
 
-use std::collections::BTreeSet;
-
 use ovsdb_model::{Table, Uuid};
 
 use super::{DesiredRow, Referrer, Rows};
@@ -61,14 +59,8 @@ pub(super) fn rows(
         &router_port,
         vec![on_router("ports")],
     ));
-    let switch_port = LogicalSwitchPort {
-        name: switch_port_name(name, inventory),
-        kind: Text::new_static("router"),
-        options: Map::from([(Text::new_static("router-port"), port)]),
-        addresses: BTreeSet::from([Text::new_static("router")]),
-        external_ids: ids.labels(unit),
-        ..LogicalSwitchPort::default()
-    };
+    let switch_port =
+        LogicalSwitchPort::to_router(switch_port_name(name, inventory), port, ids.labels(unit));
     let parent = Referrer {
         table: LogicalSwitch::NAME,
         row: ids.join(&join.gateway),

@@ -1,8 +1,6 @@
 //! A Subnet: its switch and the pair of ports that joins it to the VPC's router. An existing switch that is adopted gets
 //! nothing here; ports, the VPC's group and its names join it as members.
 
-use std::collections::BTreeSet;
-
 use ovsdb_model::Table;
 use yusur_crds::SubnetStatus;
 use yusur_crds::common::condition;
@@ -10,7 +8,7 @@ use yusur_crds::common::condition;
 use super::{DesiredRow, Referrer, Rows, accepted, follows, programmed, say, silent, subject};
 use crate::inventory::{Addresses, Inventory, Problem};
 use crate::name::Name;
-use crate::nb::{LogicalRouter, LogicalRouterPort, LogicalSwitch, LogicalSwitchPort, Map, Text};
+use crate::nb::{LogicalRouter, LogicalRouterPort, LogicalSwitch, LogicalSwitchPort, Text};
 use crate::unit::Unit;
 use crate::verdict::{Status, Truth, Verdict};
 
@@ -59,14 +57,11 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
             vec![parent],
         ));
 
-        let switch_port = LogicalSwitchPort {
-            name: ids.name(format_args!("{name}-switch")),
-            kind: Text::new_static("router"),
-            options: Map::from([(Text::new_static("router-port"), port)]),
-            addresses: BTreeSet::from([Text::new_static("router")]),
-            external_ids: ids.labels(unit),
-            ..LogicalSwitchPort::default()
-        };
+        let switch_port = LogicalSwitchPort::to_router(
+            ids.name(format_args!("{name}-switch")),
+            port,
+            ids.labels(unit),
+        );
         let parent = Referrer {
             table: LogicalSwitch::NAME,
             row: ids.switch(name),

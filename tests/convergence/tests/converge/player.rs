@@ -177,7 +177,7 @@ impl<N: Northbound> Player<N> {
     fn fed(&mut self, object: &ObjectRef) {
         let change = feed::change(&self.objects, object);
         self.tell(format!("{object}: {}", feed::describe(&change)));
-        if let Some(unit) = unit_of(object)
+        if let Some(unit) = object.unit()
             && self.held.remove(&unit)
         {
             self.inventory.retry([&unit]);
@@ -712,16 +712,4 @@ fn said(operations: &[Operation]) -> String {
         format!("\n    {}", json.unwrap_or_else(|error| error.to_string()))
     });
     lines.collect()
-}
-
-fn unit_of(object: &ObjectRef) -> Option<Unit> {
-    let name = object.name.clone();
-    match object.kind {
-        Kind::Vpc => Some(Unit::Vpc(name.name)),
-        Kind::Subnet => Some(Unit::Subnet(name.name)),
-        Kind::VNic => Some(Unit::VNic(name)),
-        Kind::Pod => Some(Unit::Pod(name)),
-        Kind::YusurService => Some(Unit::Service(name)),
-        _ => None,
-    }
 }
