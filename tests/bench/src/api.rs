@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -14,6 +14,9 @@ use yusur_testbed::kubernetes::{ControlPlane, User};
 
 /// Connections that write at once when many objects are made or changed.
 const WRITERS: usize = 16;
+
+/// How long the API server may ask to come back later.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The administrator's access.
 #[derive(Debug, Clone)]
@@ -145,12 +148,20 @@ impl Api {
     }
 
     fn get(&self, path: &str) -> Result<BufReader<impl Read + Send + use<>>> {
-        let answer = self
-            .agent
-            .get(format!("{}{path}", self.url))
-            .header("Authorization", &self.authorization)
-            .call()
-            .with_context(|| format!("GET {path}"))?;
+        let deadline = Instant::now() + PATIENCE;
+        let answer = loop {
+            let answer = self
+                .agent
+                .get(format!("{}{path}", self.url))
+                .header("Authorization", &self.authorization)
+                .call()
+                .with_context(|| format!("GET {path}"))?;
+            // What the server says while it fills the cache of a resource that is new to it.
+            if answer.status() != 429 || Instant::now() > deadline {
+                break answer;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        };
         anyhow::ensure!(
             answer.status().is_success(),
             "GET {path}: {}",
