@@ -67,13 +67,19 @@ pub async fn run(cli: Cli, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     let client = engine::northbound(builder, &owner)
         .start()
         .context("the Northbound")?;
+    let (serves, serving) = tokio::sync::watch::channel(southbound::Serving::new());
     let southbound = match cli.southbound.remote() {
         Some(remote) => {
             let builder = connect("OVN_Southbound", "--sb-address", remote)?;
             let client = southbound::tables(builder)
                 .start()
                 .context("the Southbound")?;
-            tokio::spawn(southbound::run(client.clone(), metrics.clone()));
+            tokio::spawn(southbound::run(
+                client.clone(),
+                owner.clone(),
+                metrics.clone(),
+                serves,
+            ));
             Some(client)
         }
         None => None,
@@ -93,6 +99,7 @@ pub async fn run(cli: Cli, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
         health,
         metrics,
         planner,
+        serving,
         allow_mass_deletion: cli.source.allow_mass_deletion,
     });
     let served = tokio::spawn(server.serve(stopped(stop.clone())));

@@ -1,32 +1,64 @@
 //! What the Southbound is read for: which chassis lags behind, so that a change that does not become live can be traced
-//! to the node that holds it up.
+//! to the node that holds it up; and which chassis each EIP gateway is on.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
+use ovsdb::model::Clause;
 use ovsdb::{Client, Event};
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{info, warn};
+use yusur_planner::nb;
 
 use crate::metrics::{ChassisLabel, DatabaseLabel, Metrics};
 
 const CHASSIS: &str = "Chassis_Private";
 const GLOBAL: &str = "SB_Global";
+const PORT: &str = "Port_Binding";
+const NODE: &str = "Chassis";
+
+/// The type of the ports that are on one chassis for all of a router's port.
+const REDIRECT: &str = "chassisredirect";
+
+/// How long a gateway has to be on a chassis before that is told. While one fails over, chassis that do not see each other
+/// both claim it, and it goes to and fro for some tenths of a second.
+const SETTLES: Duration = Duration::from_secs(1);
+
+/// The chassis that each EIP gateway is on, by name.
+pub type Serving = BTreeMap<String, String>;
 
 /// Describes the client that [`run`] needs.
 pub fn tables(builder: ovsdb::Builder) -> ovsdb::Builder {
     builder
         .columns(CHASSIS, ["name", "nb_cfg"])
         .columns(GLOBAL, ["nb_cfg"])
+        .columns(PORT, ["logical_port", "chassis"])
+        .condition(PORT, [Clause::equal("type", REDIRECT)])
+        .columns(NODE, ["name"])
 }
 
-/// Keeps the metrics up to date until the client is closed.
-pub async fn run(client: Client, metrics: Metrics) {
+/// Keeps the metrics and `serving` up to date until the client is closed. The gateways are those of `owner`.
+pub async fn run(client: Client, owner: String, metrics: Metrics, serving: watch::Sender<Serving>) {
     let label = DatabaseLabel {
         database: "OVN_Southbound",
     };
     let mut changes = client.changes();
     let mut connected = false;
     let mut told = HashSet::new();
-    while let Some(event) = changes.next().await {
+    // What is told if it stays so until then.
+    let mut seen = Serving::new();
+    let mut due: Option<Instant> = None;
+    loop {
+        let event = tokio::select! {
+            event = changes.next() => event,
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                due = None;
+                serving.send_replace(seen.clone());
+                continue;
+            }
+        };
+        let Some(event) = event else { return };
         match event {
             Event::State(state) => {
                 metrics
@@ -44,9 +76,34 @@ pub async fn run(client: Client, metrics: Metrics) {
                     }
                 }
             }
-            Event::Batch(_) => told = measure(&client, &metrics, &told),
+            Event::Batch(batch) => {
+                told = measure(&client, &metrics, &told);
+                if [PORT, NODE]
+                    .iter()
+                    .any(|table| batch.of_table(table).next().is_some())
+                {
+                    let now = gateways(&client, &owner);
+                    if now != seen {
+                        due = (now != *serving.borrow()).then(|| Instant::now() + SETTLES);
+                        seen = now;
+                    }
+                }
+            }
         }
     }
+}
+
+/// A row a router with such a port: the walk is over VPCs and gateways, when one of them moves.
+fn gateways(client: &Client, owner: &str) -> Serving {
+    let database = client.read();
+    let rows = database.rows(PORT);
+    let found = rows.filter_map(|(_, row)| {
+        let gateway = nb::gateway_of_port(owner, row.get_str("logical_port")?)?;
+        let chassis = row.get("chassis")?.elements().first()?.as_uuid()?;
+        let name = database.row(NODE, chassis)?.get_str("name")?.to_owned();
+        Some((gateway.to_owned(), name))
+    });
+    found.collect()
 }
 
 /// A row a chassis: the walk is over nodes, at most once a second and batch.

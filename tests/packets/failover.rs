@@ -15,87 +15,126 @@ use yusur_testbed::process::poll;
 
 use crate::crossing::{lodger, spec};
 use crate::play::{CLIENT, GATEWAYS, Play, expect, first};
-use crate::world::TCP;
+use crate::world::{Guest, TCP};
 
 /// Breaks the gateway that serves, and prints how long clients outside felt it.
 fn fails(what: &str, fault: impl FnOnce(&Play<'_, '_>, &Chassis) -> Result<()>) -> Result<()> {
-    Play::run(|play| {
-        let world = play.world;
-        world.allow("red", "red, blue")?;
-        let _own = world.pod("blue/own", "node1", "{app: web}")?;
-        let _far = lodger(world, "blue/far", "node2", "{app: web}")?;
-        let one = world.service(
-            "blue/one",
-            &format!(
-                "  eip: {{addresses: [192.0.2.80]}}
-  ports: [{{port: 80, targetPort: {TCP}}}]
-  backends: [{{kind: Pod, selector: {{matchLabels: {{app: web}}}}}}]"
-            ),
-        )?;
-        let several =
-            "  eip: {addresses: [192.0.2.90, \"2001:db8:e::90\"]}\n  sourceAddress: Preserve";
-        let several = world.service("blue/several", &spec(several))?;
-        assert_eq!(one["paths"], serde_json::json!(["Vpc", "EipVpcRouter"]));
-        assert_eq!(
-            several["paths"],
-            serde_json::json!(["Vpc", "EipPreserve", "Join"])
-        );
-        let targets: [SocketAddr; 3] = [
-            "192.0.2.80:80".parse()?,
-            "192.0.2.90:80".parse()?,
-            "[2001:db8:e::90]:80".parse()?,
-        ];
-        poll(|| Ok(play.serving()? == GATEWAYS[0])).context("the first gateway does not serve")?;
-        for target in targets {
-            first(&play.far, target)?;
-            first(&play.near, target)?;
-        }
-
-        // All at once: it is one fault that all of them feel.
-        let start = Barrier::new(targets.len() + 1);
-        let gateway = world.lab.node(GATEWAYS[0])?;
-        let outages = thread::scope(|scope| -> Result<Vec<Duration>> {
-            let (near, start) = (&play.near, &start);
-            let began = move || {
-                start.wait();
-                Ok(())
-            };
-            let watch = |target| move || near.outage(target, began);
-            let watchers = targets.map(|target| scope.spawn(watch(target)));
-            start.wait();
-            fault(play, gateway)?;
-            let ends = watchers.into_iter().map(|watcher| {
-                let end = watcher.join();
-                end.unwrap_or_else(|_| Err(anyhow!("a watcher panicked")))
-            });
-            ends.collect()
-        });
-        let outages = outages.with_context(|| format!("after: {what}"))?;
-        let seconds: Vec<String> = outages
-            .iter()
-            .map(|outage| format!("{:.2} s", outage.as_secs_f64()))
-            .collect();
-        println!(
-            "{what}: new connections work again after {} (one VPC), {} (several VPCs), {} (several, IPv6)",
-            seconds[0], seconds[1], seconds[2]
-        );
-
-        // A gateway that is cut off may claim the port once more before it notices: what OVN has on record of that settles
-        // after the packets have found their way.
-        poll(|| Ok(play.serving()? == GATEWAYS[1])).context("the second gateway does not serve")?;
-        // No connection afterwards hits the dead gateway.
-        for _ in 0..60 {
-            assert_eq!(play.far.ask(Protocol::Tcp, targets[0])?.who, "blue/own");
-        }
-        expect(&play.far, targets[1], CLIENT[0], &["blue/far", "blue/own"])?;
-        expect(&play.far, targets[2], CLIENT[1], &["blue/far", "blue/own"])
-    })
+    Play::run(|play| feel(play, what, fault).map(drop))
 }
 
+/// The same within a play; returns the backends.
+fn feel(
+    play: &Play<'_, '_>,
+    what: &str,
+    fault: impl FnOnce(&Play<'_, '_>, &Chassis) -> Result<()>,
+) -> Result<[Guest; 2]> {
+    let world = play.world;
+    world.allow("red", "red, blue")?;
+    let own = world.pod("blue/own", "node1", "{app: web}")?;
+    let far = lodger(world, "blue/far", "node2", "{app: web}")?;
+    let one = world.service(
+        "blue/one",
+        &format!(
+            "  eip: {{addresses: [192.0.2.80]}}
+  ports: [{{port: 80, targetPort: {TCP}}}]
+  backends: [{{kind: Pod, selector: {{matchLabels: {{app: web}}}}}}]"
+        ),
+    )?;
+    let several = "  eip: {addresses: [192.0.2.90, \"2001:db8:e::90\"]}\n  sourceAddress: Preserve";
+    let several = world.service("blue/several", &spec(several))?;
+    assert_eq!(one["paths"], serde_json::json!(["Vpc", "EipVpcRouter"]));
+    assert_eq!(
+        several["paths"],
+        serde_json::json!(["Vpc", "EipPreserve", "Join"])
+    );
+    let targets: [SocketAddr; 3] = [
+        "192.0.2.80:80".parse()?,
+        "192.0.2.90:80".parse()?,
+        "[2001:db8:e::90]:80".parse()?,
+    ];
+    poll(|| Ok(play.serving()? == GATEWAYS[0])).context("the first gateway does not serve")?;
+    for target in targets {
+        first(&play.far, target)?;
+        first(&play.near, target)?;
+    }
+
+    // All at once: it is one fault that all of them feel.
+    let start = Barrier::new(targets.len() + 1);
+    let gateway = world.lab.node(GATEWAYS[0])?;
+    let outages = thread::scope(|scope| -> Result<Vec<Duration>> {
+        let (near, start) = (&play.near, &start);
+        let began = move || {
+            start.wait();
+            Ok(())
+        };
+        let watch = |target| move || near.outage(target, began);
+        let watchers = targets.map(|target| scope.spawn(watch(target)));
+        start.wait();
+        fault(play, gateway)?;
+        let ends = watchers.into_iter().map(|watcher| {
+            let end = watcher.join();
+            end.unwrap_or_else(|_| Err(anyhow!("a watcher panicked")))
+        });
+        ends.collect()
+    });
+    let outages = outages.with_context(|| format!("after: {what}"))?;
+    let seconds: Vec<String> = outages
+        .iter()
+        .map(|outage| format!("{:.2} s", outage.as_secs_f64()))
+        .collect();
+    println!(
+        "{what}: new connections work again after {} (one VPC), {} (several VPCs), {} (several, IPv6)",
+        seconds[0], seconds[1], seconds[2]
+    );
+
+    // A gateway that is cut off may claim the port once more before it notices: what OVN has on record of that settles
+    // after the packets have found their way.
+    poll(|| Ok(play.serving()? == GATEWAYS[1])).context("the second gateway does not serve")?;
+    // No connection afterwards hits the dead gateway.
+    for _ in 0..60 {
+        assert_eq!(play.far.ask(Protocol::Tcp, targets[0])?.who, "blue/own");
+    }
+    expect(&play.far, targets[1], CLIENT[0], &["blue/far", "blue/own"])?;
+    expect(&play.far, targets[2], CLIENT[1], &["blue/far", "blue/own"])?;
+    Ok([own, far])
+}
+
+/// And when it is back, it stands by: every move costs connections.
 #[test]
 fn its_tunnels_are_cut() -> Result<()> {
-    fails("the gateway's tunnels are cut", |_, gateway| {
-        gateway.namespace().ip("link set eth0 down")
+    Play::run(|play| {
+        let _backends = feel(play, "the gateway's tunnels are cut", |_, gateway| {
+            gateway.namespace().ip("link set eth0 down")
+        })?;
+        let world = play.world;
+        let object = "eipgateway/internet";
+        world
+            .controller
+            .wait_for(object, |status| status["activeNode"] == GATEWAYS[1])?;
+        world.lab.sync()?;
+        let gateway = world.lab.node(GATEWAYS[0])?;
+        let outage = play.near.outage("192.0.2.80:80".parse()?, || {
+            gateway.namespace().ip("link set eth0 up")?;
+            poll(|| {
+                let told = [
+                    "--bare",
+                    "--columns=bfd_status",
+                    "find",
+                    "Interface",
+                    "type=geneve",
+                ];
+                let told = gateway.vsctl(&told)?;
+                Ok(told.contains("state=up") && !told.contains("state=down"))
+            })
+            .context("the gateway's tunnels do not come back")
+        })?;
+        println!(
+            "the gateway's tunnels are back: new connections fail for {:.2} s",
+            outage.as_secs_f64()
+        );
+        world.lab.sync()?;
+        assert_eq!(play.serving()?, GATEWAYS[1]);
+        Ok(())
     })
 }
 

@@ -528,6 +528,15 @@ pub fn indexes(owner: &str) -> Vec<(&'static str, Index)> {
 /// What follows the VPC's name in the name of the group that only its switches carry.
 const ON_SWITCHES: &str = "/switches";
 
+/// The EIP gateway that a port of the Southbound (`Port_Binding.logical_port`) is the way out of: the chassis that port is
+/// bound to is the node that serves.
+pub fn gateway_of_port<'a>(owner: &str, logical_port: &'a str) -> Option<&'a str> {
+    let name = logical_port.strip_prefix("cr-yusur:")?;
+    let unit = name.strip_prefix(owner)?.strip_prefix(':')?;
+    unit.strip_prefix("eipgateway/")?
+        .strip_suffix("/outside-router")
+}
+
 /// What the names of our load balancer groups begin with; the VPC's name follows.
 pub fn group_prefix(owner: &str) -> String {
     format!("yusur:{owner}:")

@@ -101,6 +101,7 @@ impl World {
                     self.row(&table, &name, columns);
                     self.shown = show::rows(self.northbound.model.content());
                 }
+                Document::Serving(chassis) => self.inventory.serving(&chassis),
                 Document::Restart => {
                     self.inventory = Inventory::new(Config::new(OWNER));
                     for change in self.objects.values() {

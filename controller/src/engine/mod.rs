@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::jiff::Timestamp;
 use ovsdb::model::Name;
 use ovsdb::{Changes, Client, Event, State, TransactError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 use yusur_planner::{Bounds, Group, Inventory, Kind, Round, Unit, Verdict, nb, operations, plan};
 
@@ -33,6 +33,7 @@ use self::live::{Counters, Live, NB_GLOBAL};
 use crate::http::{Check, Health, HealthRequests};
 use crate::metrics::{DatabaseLabel, KindLabel, Metrics, ReasonLabel, TableLabel};
 use crate::source::{SourceEvent, Sources};
+use crate::southbound::Serving;
 use crate::status::desk::{Decision, Desk};
 use crate::status::{Finished, Receipt, StatusQueue};
 
@@ -74,6 +75,8 @@ pub struct Parts {
     pub health: HealthRequests,
     /// What is measured.
     pub metrics: Metrics,
+    /// Which chassis each EIP gateway is on.
+    pub serving: watch::Receiver<Serving>,
     /// How the planner is set up.
     pub planner: yusur_planner::Config,
     /// Whether a suspicious loss of objects is carried out.
@@ -263,6 +266,11 @@ impl Engine {
                     }
                 }
                 () = self.parts.authority.changed() => self.authority_changed(),
+                Ok(()) = self.parts.serving.changed() => {
+                    let serving = self.parts.serving.borrow_and_update();
+                    self.inventory.serving(&serving);
+                    self.seen.push(Instant::now());
+                }
                 request = self.parts.health.recv() => {
                     if let Some(request) = request {
                         // Whoever asked may have given up.

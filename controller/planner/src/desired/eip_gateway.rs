@@ -61,6 +61,7 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
         conditions,
         status: Status::EipGateway(EipGatewayStatus {
             gateway_addresses: gateway.addresses.iter().map(ToString::to_string).collect(),
+            active_node: gateway.serving.as_ref().map(ToString::to_string),
             ..EipGatewayStatus::default()
         }),
         record_first: false,

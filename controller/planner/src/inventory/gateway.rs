@@ -1,6 +1,6 @@
 //! EIP gateways: what their specs say, which of them counts as the default, and which node is to serve first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -32,6 +32,8 @@ pub(crate) struct Gateway {
     pub(crate) nodes: Vec<Name>,
     /// As they are to serve: one that failed has gone to the end. Empty until it is settled.
     pub(crate) order: Vec<Name>,
+    /// The node it is on, as far as anybody has seen.
+    pub(crate) serving: Option<Name>,
     pub(crate) default: bool,
     pub(crate) allowed: Rule,
     pub(crate) invalid: Option<Problem>,
@@ -155,6 +157,7 @@ impl Gateway {
             vlan,
             nodes,
             order: Vec::new(),
+            serving: None,
             default: spec.default,
             allowed,
             invalid,
@@ -248,11 +251,17 @@ impl Inventory {
             if old.nodes == new.nodes {
                 new.order = old.order;
             }
+            new.serving = old.serving;
             new.problem = old.problem;
             new.vpcs = old.vpcs;
             new.starved = old.starved;
             new.pool = old.pool;
             new.fit_pool();
+        } else {
+            // What was seen last, until somebody looks again.
+            let status = object.status.as_ref();
+            let known = status.and_then(|status| status.active_node.as_deref());
+            new.serving = known.map(|node| self.intern(node));
         }
         self.gateways.insert(name.clone(), new);
         self.gateway_changed(&name);
@@ -423,6 +432,36 @@ impl Inventory {
         }
         order.sort_by_key(|(rank, _)| *rank);
         Some(order.into_iter().map(|(_, node)| node).collect())
+    }
+
+    /// Takes in which chassis each EIP gateway is on, by name, once it has been there for a while: `None` or missing if it
+    /// is on none. The nodes it was to be on rather than on the one that took over have failed: they go to the end of the
+    /// order, and stay there when they are back.
+    pub fn serving(&mut self, chassis: &BTreeMap<String, String>) {
+        let names: Vec<Name> = self.gateways.keys().cloned().collect();
+        for name in names {
+            let found = chassis.get(&*name);
+            let found = found.and_then(|chassis| {
+                let nodes = &self.gateways.get(&name)?.nodes;
+                nodes
+                    .iter()
+                    .find(|node| **self.chassis(node) == **chassis)
+                    .cloned()
+            });
+            let Some(gateway) = self.gateways.get_mut(&name) else {
+                continue;
+            };
+            let before = std::mem::replace(&mut gateway.serving, found.clone());
+            if before == found {
+                continue;
+            }
+            if let (Some(_), Some(now)) = (before, found)
+                && let Some(rank) = gateway.order.iter().position(|node| *node == now)
+            {
+                gateway.order.rotate_left(rank);
+            }
+            self.dirty.add(Unit::EipGateway(name));
+        }
     }
 
     fn node_ready(&self, node: &Name) -> bool {

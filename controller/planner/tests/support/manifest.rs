@@ -20,6 +20,8 @@ pub enum Document {
         name: String,
         columns: Option<Value>,
     },
+    /// Which chassis each EIP gateway is on.
+    Serving(BTreeMap<String, String>),
     /// The planner starts again with nothing but the objects and the Northbound.
     Restart,
 }
@@ -130,6 +132,7 @@ pub fn document(value: Value) -> Document {
     };
     match word {
         "Restart" => return Document::Restart,
+        "Serving" => return Document::Serving(part(&value, "chassis")),
         "Row" => {
             let columns = value.get("columns").cloned();
             return Document::Row {
