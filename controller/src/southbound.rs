@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use ovsdb::model::Clause;
+use ovsdb::model::{Batch, Clause, RowChange};
 use ovsdb::{Client, Event};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -46,15 +46,12 @@ pub async fn run(client: Client, owner: String, metrics: Metrics, serving: watch
     let mut changes = client.changes();
     let mut connected = false;
     let mut told = HashSet::new();
-    // What is told if it stays so until then.
-    let mut seen = Serving::new();
-    let mut due: Option<Instant> = None;
+    let mut gateways = Settling::default();
     loop {
         let event = tokio::select! {
             event = changes.next() => event,
-            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                due = None;
-                serving.send_replace(seen.clone());
+            now = gateways.settled() => {
+                serving.send_replace(now);
                 continue;
             }
         };
@@ -71,30 +68,70 @@ pub async fn run(client: Client, owner: String, metrics: Metrics, serving: watch
                     connected = state.is_synced();
                     if connected {
                         info!(southbound = %state, "connected");
+                        gateways.see(on_chassis(&client, &owner));
                     } else {
                         warn!(southbound = %state, "disconnected");
+                        gateways.lose_sight();
                     }
                 }
             }
             Event::Batch(batch) => {
                 told = measure(&client, &metrics, &told);
-                if [PORT, NODE]
-                    .iter()
-                    .any(|table| batch.of_table(table).next().is_some())
-                {
-                    let now = gateways(&client, &owner);
-                    if now != seen {
-                        due = (now != *serving.borrow()).then(|| Instant::now() + SETTLES);
-                        seen = now;
-                    }
+                if connected && moves(&batch, &owner) {
+                    gateways.see(on_chassis(&client, &owner));
                 }
             }
         }
     }
 }
 
-/// A row a router with such a port: the walk is over VPCs and gateways, when one of them moves.
-fn gateways(client: &Client, owner: &str) -> Serving {
+/// Where the gateways are: told once it has been so for [`SETTLES`].
+#[derive(Debug, Default)]
+struct Settling {
+    told: Option<Serving>,
+    seen: Serving,
+    due: Option<Instant>,
+}
+
+impl Settling {
+    fn see(&mut self, now: Serving) {
+        if self.told.as_ref() == Some(&now) {
+            self.due = None;
+        } else if self.due.is_none() || self.seen != now {
+            self.due = Some(Instant::now() + SETTLES);
+        }
+        self.seen = now;
+    }
+
+    /// What is not seen may have changed again.
+    fn lose_sight(&mut self) {
+        self.due = None;
+    }
+
+    /// Resolves when there is something to tell. Dropped before that, it has changed nothing.
+    async fn settled(&mut self) -> Serving {
+        match self.due {
+            Some(due) => tokio::time::sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+        self.due = None;
+        self.told = Some(self.seen.clone());
+        self.seen.clone()
+    }
+}
+
+/// Whether a gateway may be on another chassis after these changes.
+fn moves(batch: &Batch, owner: &str) -> bool {
+    let ours = |change: &RowChange| {
+        let row = change.new.as_deref().or(change.old.as_deref());
+        let port = row.and_then(|row| row.get_str("logical_port"));
+        port.is_some_and(|port| nb::gateway_of_port(owner, port).is_some())
+    };
+    batch.of_table(PORT).any(ours) || batch.of_table(NODE).next().is_some()
+}
+
+/// The walk is over the ports of gateways and of the VPCs that join them, when a gateway moves or a node comes or goes.
+fn on_chassis(client: &Client, owner: &str) -> Serving {
     let database = client.read();
     let rows = database.rows(PORT);
     let found = rows.filter_map(|(_, row)| {

@@ -143,6 +143,16 @@ impl Engine {
         }
     }
 
+    /// EIP gateways are on other chassis.
+    pub(super) fn gateways_moved(&mut self) {
+        let before = self.inventory.dirty();
+        let serving = self.parts.serving.borrow_and_update();
+        self.inventory.serving(&serving);
+        if self.inventory.dirty() > before {
+            self.seen.push(Instant::now());
+        }
+    }
+
     /// One event of the Northbound's client.
     pub(super) fn northbound_event(&mut self, event: Event) {
         match event {

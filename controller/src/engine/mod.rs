@@ -266,11 +266,8 @@ impl Engine {
                     }
                 }
                 () = self.parts.authority.changed() => self.authority_changed(),
-                Ok(()) = self.parts.serving.changed() => {
-                    let serving = self.parts.serving.borrow_and_update();
-                    self.inventory.serving(&serving);
-                    self.seen.push(Instant::now());
-                }
+                // Without a Southbound nobody tells.
+                Ok(()) = self.parts.serving.changed() => self.gateways_moved(),
                 request = self.parts.health.recv() => {
                     if let Some(request) = request {
                         // Whoever asked may have given up.

@@ -34,6 +34,8 @@ pub(crate) struct Gateway {
     pub(crate) order: Vec<Name>,
     /// The node it is on, as far as anybody has seen.
     pub(crate) serving: Option<Name>,
+    /// The node it was last seen on.
+    last: Option<Name>,
     pub(crate) default: bool,
     pub(crate) allowed: Rule,
     pub(crate) invalid: Option<Problem>,
@@ -158,6 +160,7 @@ impl Gateway {
             nodes,
             order: Vec::new(),
             serving: None,
+            last: None,
             default: spec.default,
             allowed,
             invalid,
@@ -252,6 +255,8 @@ impl Inventory {
                 new.order = old.order;
             }
             new.serving = old.serving;
+            // That nodes which were not asked before take a while to find their order is no failure.
+            new.last = old.last.filter(|last| new.nodes.contains(last));
             new.problem = old.problem;
             new.vpcs = old.vpcs;
             new.starved = old.starved;
@@ -262,6 +267,7 @@ impl Inventory {
             let status = object.status.as_ref();
             let known = status.and_then(|status| status.active_node.as_deref());
             new.serving = known.map(|node| self.intern(node));
+            new.last = new.serving.clone();
         }
         self.gateways.insert(name.clone(), new);
         self.gateway_changed(&name);
@@ -330,9 +336,17 @@ impl Inventory {
         for (at, name) in names.iter().enumerate() {
             let problem = self.judge_gateway(name, &names[..at]);
             let order = self.order_of(name, database);
+            let serving = self.serving_node(name);
             let Some(gateway) = self.gateways.get_mut(name) else {
                 continue;
             };
+            if let Some(serving) = serving {
+                gateway.last = serving.clone().or(gateway.last.take());
+                if gateway.serving != serving {
+                    gateway.serving = serving;
+                    self.dirty.add(Unit::EipGateway(name.clone()));
+                }
+            }
             if gateway.problem != problem {
                 gateway.problem = problem;
                 self.joins.to_settle.extend(gateway.vpcs.iter().cloned());
@@ -396,8 +410,8 @@ impl Inventory {
     }
 
     /// The order in which a gateway's nodes are to serve: the spec's, or where a node has failed since, what the
-    /// Northbound records; nodes that are not ready come last. So a node that failed does not take over again when it is
-    /// back: every move costs connections.
+    /// Northbound records. Nodes that another has taken over from, and those that are not ready, come last, and stay there
+    /// when they are back: every move costs connections.
     fn order_of(&self, name: &Name, database: &Database) -> Vec<Name> {
         let Some(gateway) = self.gateways.get(name) else {
             return Vec::new();
@@ -408,6 +422,12 @@ impl Inventory {
         } else {
             gateway.order.clone()
         };
+        if let (Some(last), Some(Some(now))) = (&gateway.last, self.serving_node(name))
+            && *last != now
+            && let Some(rank) = order.iter().position(|node| *node == now)
+        {
+            order.rotate_left(rank);
+        }
         order.sort_by_key(|node| !self.node_ready(node));
         order
     }
@@ -434,34 +454,29 @@ impl Inventory {
         Some(order.into_iter().map(|(_, node)| node).collect())
     }
 
-    /// Takes in which chassis each EIP gateway is on, by name, once it has been there for a while: `None` or missing if it
-    /// is on none. The nodes it was to be on rather than on the one that took over have failed: they go to the end of the
-    /// order, and stay there when they are back.
+    /// Takes in which chassis each EIP gateway is on, by name, once it has been there for a while; missing if it is on none.
     pub fn serving(&mut self, chassis: &BTreeMap<String, String>) {
-        let names: Vec<Name> = self.gateways.keys().cloned().collect();
-        for name in names {
-            let found = chassis.get(&*name);
-            let found = found.and_then(|chassis| {
-                let nodes = &self.gateways.get(&name)?.nodes;
-                nodes
-                    .iter()
-                    .find(|node| **self.chassis(node) == **chassis)
-                    .cloned()
-            });
-            let Some(gateway) = self.gateways.get_mut(&name) else {
-                continue;
-            };
-            let before = std::mem::replace(&mut gateway.serving, found.clone());
-            if before == found {
-                continue;
-            }
-            if let (Some(_), Some(now)) = (before, found)
-                && let Some(rank) = gateway.order.iter().position(|node| *node == now)
-            {
-                gateway.order.rotate_left(rank);
-            }
+        let differs = |name: &&Name| {
+            let before = self.on_chassis.as_ref();
+            before.is_none_or(|before| before.get(&***name) != chassis.get(&***name))
+        };
+        let moved: Vec<Name> = self.gateways.keys().filter(differs).cloned().collect();
+        self.gateways_differ |= !moved.is_empty();
+        for name in moved {
             self.dirty.add(Unit::EipGateway(name));
         }
+        self.on_chassis = Some(chassis.clone());
+    }
+
+    /// The node that a gateway is on: `None` while nobody has looked.
+    fn serving_node(&self, name: &Name) -> Option<Option<Name>> {
+        let chassis = self.on_chassis.as_ref()?.get(&**name);
+        let nodes = &self.gateways.get(name)?.nodes;
+        let found = chassis.and_then(|chassis| {
+            let mut nodes = nodes.iter();
+            nodes.find(|node| **self.chassis(node) == **chassis)
+        });
+        Some(found.cloned())
     }
 
     fn node_ready(&self, node: &Name) -> bool {

@@ -93,6 +93,8 @@ pub struct Inventory {
     nodes: HashMap<Name, NodeEntry>,
     gateways: HashMap<Name, Gateway>,
     default_gateway: Option<Name>,
+    /// The chassis that gateways are on, once somebody has looked.
+    on_chassis: Option<BTreeMap<String, String>>,
     /// Gateways are to be judged again.
     gateways_differ: bool,
     eips: BTreeMap<ObjectName, Eip>,
@@ -148,6 +150,7 @@ impl Inventory {
             nodes: HashMap::new(),
             gateways: HashMap::new(),
             default_gateway: None,
+            on_chassis: None,
             gateways_differ: false,
             eips: BTreeMap::new(),
             shares: HashMap::new(),
