@@ -172,3 +172,50 @@ fn measure(client: &Client, metrics: &Metrics, told: &HashSet<String>) -> HashSe
     }
     now
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(chassis: &str) -> Serving {
+        Serving::from([("internet".to_owned(), chassis.to_owned())])
+    }
+
+    #[test]
+    fn what_goes_to_and_fro_is_not_told() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let mut gateways = Settling::default();
+        gateways.see(on("gw1"));
+        assert_eq!(runtime.block_on(gateways.settled()), on("gw1"));
+
+        gateways.see(on("gw2"));
+        let first = gateways.due;
+        assert!(first.is_some());
+        gateways.see(on("gw2"));
+        assert_eq!(gateways.due, first, "seen once more, it waits no longer");
+        gateways.see(Serving::new());
+        assert!(gateways.due > first, "the wait begins anew");
+        gateways.see(on("gw1"));
+        assert_eq!(gateways.due, None, "nothing has changed after all");
+
+        gateways.see(on("gw2"));
+        gateways.lose_sight();
+        assert_eq!(gateways.due, None, "out of sight, nothing is known");
+        gateways.see(on("gw2"));
+        assert!(
+            gateways.due.is_some(),
+            "back in sight, the wait begins anew"
+        );
+        assert_eq!(runtime.block_on(gateways.settled()), on("gw2"));
+    }
+
+    #[test]
+    fn that_no_gateway_is_anywhere_is_told_too() {
+        let mut gateways = Settling::default();
+        gateways.see(Serving::new());
+        assert!(gateways.due.is_some());
+    }
+}

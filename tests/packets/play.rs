@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result};
 use yusur_testbed::lab::{AskError, Host, Outside, Protocol, Reply};
 use yusur_testbed::process::poll;
+use yusur_testbed::release::Release;
 
 use crate::world::{Guest, NODES, TCP, UDP, World};
 
@@ -41,8 +42,16 @@ pub(crate) struct Play<'a, 'b> {
 
 impl<'a, 'b> Play<'a, 'b> {
     pub(crate) fn run(test: impl FnOnce(&Play<'_, '_>) -> Result<()>) -> Result<()> {
+        Self::run_on(&Release::chosen()?, test)
+    }
+
+    /// The same with this release.
+    pub(crate) fn run_on(
+        release: &Release,
+        test: impl FnOnce(&Play<'_, '_>) -> Result<()>,
+    ) -> Result<()> {
         let chassis: Vec<&str> = NODES.iter().chain(&GATEWAYS).copied().collect();
-        World::run_on(&chassis, |world| {
+        World::run_on(release, &chassis, |world| {
             let lab = world.lab;
             let outside = Outside::new(lab, "outside", &GATEWAYS)?;
             let near = outside.host(lab, "near", &["192.0.2.200/24", "2001:db8:e::c8/64"], "")?;

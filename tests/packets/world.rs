@@ -12,6 +12,7 @@ use serde_json::Value;
 use yusur_testbed::controller::Controller;
 use yusur_testbed::lab::{AskError, Lab, Protocol, Server, Workload};
 use yusur_testbed::programs;
+use yusur_testbed::release::Release;
 
 /// Where workloads run.
 pub(crate) const NODES: [&str; 2] = ["node1", "node2"];
@@ -67,11 +68,12 @@ pub(crate) struct World<'a> {
 impl World<'_> {
     /// Builds the world, hands it to `test`, and shows the logs where that fails.
     pub(crate) fn run(test: impl FnOnce(&mut World<'_>) -> Result<()>) -> Result<()> {
-        Self::run_on(&NODES, test)
+        Self::run_on(&Release::chosen()?, &NODES, test)
     }
 
-    /// The same with these chassis.
+    /// The same with this release and these chassis.
     pub(crate) fn run_on(
+        release: &Release,
         chassis: &[&str],
         test: impl FnOnce(&mut World<'_>) -> Result<()>,
     ) -> Result<()> {
@@ -82,7 +84,7 @@ impl World<'_> {
             })
             .clone()
             .map_err(anyhow::Error::msg)?;
-        Lab::run(chassis, |lab| {
+        Lab::run_on(release, chassis, |lab| {
             let controller = Controller::start(&program, lab.nb(), lab.sb())?;
             for vpc in NETWORKS {
                 controller.save(&format!("network-{vpc}.yaml"), &network(vpc, vpc))?;

@@ -17,14 +17,19 @@ const PROGRAMS: [&str; 3] = ["usr/bin", "usr/sbin", "usr/lib/openvswitch-switch"
 /// they see this machine's files, namespaces and devices as the installed ones do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
-    /// Where its packages are unpacked; `None`: installed.
-    root: Option<PathBuf>,
+    /// Where the packages of its OVN are unpacked; `None`: installed.
+    ovn: Option<PathBuf>,
+    /// The same of its Open vSwitch.
+    ovs: Option<PathBuf>,
 }
 
 impl Release {
     /// The installed one.
     pub fn installed() -> Self {
-        Self { root: None }
+        Self {
+            ovn: None,
+            ovs: None,
+        }
     }
 
     /// The newest in Debian (suite sid), fetched on first use and then kept in the cache.
@@ -35,9 +40,19 @@ impl Release {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/fetch-ovn");
         let root = run(Command::new(script).arg(cache_dir()?.join("ovn")))
             .context("fetching the newest OVN in Debian")?;
+        let root = PathBuf::from(root.trim());
         Ok(Self {
-            root: Some(PathBuf::from(root.trim())),
+            ovn: Some(root.clone()),
+            ovs: Some(root),
         })
+    }
+
+    /// The OVN of this one over the Open vSwitch of the other.
+    pub fn over(self, other: Self) -> Self {
+        Self {
+            ovs: other.ovs,
+            ..self
+        }
     }
 
     /// The one that the environment's `YUSUR_OVN` asks for: `installed` (also when unset) or `newest`.
@@ -57,7 +72,8 @@ impl Release {
     /// # Errors
     /// If an unpacked release lacks it.
     pub fn command(&self, program: &str) -> Result<Command> {
-        let Some(root) = &self.root else {
+        let ovs = program.starts_with("ovs");
+        let Some(root) = (if ovs { &self.ovs } else { &self.ovn }) else {
             return Ok(Command::new(program));
         };
         let Some(path) = PROGRAMS
@@ -82,12 +98,12 @@ impl Release {
     /// # Errors
     /// If the package that carries it is missing.
     pub fn schema(&self, name: &str) -> Result<Schema> {
-        let (package, directory) = if name == "vswitch" {
-            ("openvswitch-switch", "usr/share/openvswitch")
+        let (package, directory, root) = if name == "vswitch" {
+            ("openvswitch-switch", "usr/share/openvswitch", &self.ovs)
         } else {
-            ("ovn-central", "usr/share/ovn")
+            ("ovn-central", "usr/share/ovn", &self.ovn)
         };
-        let root = self.root.as_deref().unwrap_or(Path::new("/"));
+        let root = root.as_deref().unwrap_or(Path::new("/"));
         Schema::open(root.join(directory).join(format!("{name}.ovsschema")))
             .with_context(|| format!("the schema {name} comes with the package {package}"))
     }
@@ -112,7 +128,8 @@ mod tests {
 
     #[test]
     fn both_releases_run() -> Result<()> {
-        for release in [Release::installed(), Release::newest()?] {
+        let mixed = Release::installed().over(Release::newest()?);
+        for release in [Release::installed(), Release::newest()?, mixed] {
             for program in [
                 "ovn-northd",
                 "ovn-controller",
@@ -132,7 +149,8 @@ mod tests {
     #[test]
     fn what_is_missing_is_told() {
         let empty = Release {
-            root: Some("/nonexistent".into()),
+            ovn: Some("/nonexistent".into()),
+            ovs: None,
         };
         let error = empty.command("ovn-northd").unwrap_err();
         assert!(error.to_string().contains("ovn-northd"), "{error}");

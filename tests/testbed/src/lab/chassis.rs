@@ -176,6 +176,29 @@ impl Chassis {
             .args(arguments))
     }
 
+    /// How many of its tunnels are watched by BFD as closely as they are to be: both ends are up, and have told each other
+    /// their pace. Until then an end sends once a second at most (RFC 5880, 6.8.3), and its death is noticed only after
+    /// several of those.
+    ///
+    /// # Errors
+    /// If ovs-appctl fails.
+    pub fn watched(&self) -> Result<usize> {
+        let shown = self.appctl(&["bfd/show"])?;
+        let watched = |session: &&str| {
+            let told = |key: &str| {
+                let mut lines = session.lines();
+                lines.find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(": "))
+            };
+            let up = ["Local Session State", "Remote Session State"];
+            let paced = ["TX Interval", "RX Interval"];
+            up.iter().all(|end| told(end) == Some("up"))
+                && paced
+                    .iter()
+                    .all(|pace| told(pace).is_some_and(|pace| pace != "Approx 1000ms"))
+        };
+        Ok(shown.split("---- ").filter(watched).count())
+    }
+
     /// Tells Open vSwitch where another chassis' tunnels end. Else it would drop the first packet to it and ask by ARP.
     pub(super) fn knows(&self, other: &Self) -> Result<()> {
         let words = [
@@ -244,6 +267,7 @@ fn daemon(release: &Release, namespace: &Namespace, dir: &Path, program: &str) -
     let mut command = namespace.inside(&release.command(program)?);
     command
         .args(["-vconsole:info", "-vsyslog:off", "-vfile:off"])
+        .arg("-vPATTERN:console:%D{%Y-%m-%dT%H:%M:%S.###Z}|%05N|%c%T|%p|%m")
         .env("OVS_RUNDIR", dir)
         .env("OVN_RUNDIR", dir);
     Ok(command)
