@@ -179,4 +179,19 @@ pub struct EipGatewayStatus {
     /// The gateway node that serves now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_node: Option<String>,
+    /// The service gateway, where services with backends in several Vpcs use one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_gateway: Option<ServiceGatewayStatus>,
+}
+
+/// The router that has connections from outside to backends in several Vpcs come from itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceGatewayStatus {
+    /// What backends see of these connections: its addresses, one a family.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// The node it is on: the one the gateway is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }

@@ -28,7 +28,7 @@ pub type Text = SmolStr;
 /// A map column.
 pub type Map = BTreeMap<Text, Text>;
 
-/// A VPC's router, or an EIP gateway's.
+/// The router of a VPC, an EIP gateway or a service gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Table)]
 #[ovsdb(table = "Logical_Router")]
 pub struct LogicalRouter {
@@ -44,6 +44,8 @@ pub struct LogicalRouter {
     pub load_balancer_group: BTreeSet<Uuid>,
     /// Load balancers that only this router carries.
     pub load_balancer: BTreeSet<Uuid>,
+    /// Options; which of them are ours is said in `external_ids`.
+    pub options: Map,
     /// Labels.
     pub external_ids: Map,
 }
@@ -270,8 +272,8 @@ pub enum Class {
     Whole,
     /// Ours by key: keys that begin with [`PREFIX`] are ours, others are left alone.
     Keys,
-    /// Ours by name: of a row that is not ours, the keys a desired row names, and those it named before (NB_Global's
-    /// `external_ids` records which). Others are left alone, and ours are given back.
+    /// Ours by name: the keys a desired row names, and those it named before (the row's `external_ids` record which, see
+    /// [`options_key`]). Others are left alone, and ours are given back.
     Named,
     /// Ours by member: references to rows of ours are ours, others are left alone. Changed only by `mutate`.
     Members,
@@ -319,6 +321,7 @@ pub const TABLES: &[TableSpec] = &[
             ("nat", Class::Members),
             ("load_balancer_group", Class::Members),
             ("load_balancer", Class::Members),
+            ("options", Class::Named),
             ("external_ids", Class::Keys),
         ],
         referrers: &[],
@@ -557,6 +560,11 @@ pub fn unit_of(owner: &str, table: &str, row: &Row) -> Option<Unit> {
     (ids.get_str(OWNER)? == owner).then(|| Unit::parse(ids.get_str(UNIT).unwrap_or_default()))
 }
 
+/// The key of a row's `external_ids` that says which of its options are this owner's.
+pub fn options_key(owner: &str) -> Text {
+    Text::from(format!("{PREFIX}{owner}.options"))
+}
+
 /// Makes the ids and names of rows.
 #[derive(Clone, Debug)]
 pub struct Ids {
@@ -621,7 +629,7 @@ impl Ids {
         )
     }
 
-    /// The id of a service's load balancer of one protocol on the router of its EIP gateway.
+    /// The id of a service's load balancer of one protocol on the router of its EIP gateway, or of its service gateway.
     pub fn gateway_balancer(&self, service: &Unit, protocol: &str) -> Uuid {
         self.row(LoadBalancer::NAME, &format!("{service}/{protocol}/gateway"))
     }
@@ -668,6 +676,7 @@ impl Ids {
                 (LogicalSwitch::NAME, self.join(name)),
                 (HaChassisGroup::NAME, self.chassis_group(name)),
             ],
+            Unit::ServiceGateway(name) => vec![(LogicalRouter::NAME, self.service_gateway(name))],
             Unit::Calls(vpc) => ["ip4", "ip6"]
                 .map(|ip| (AddressSet::NAME, self.calls(vpc, ip)))
                 .to_vec(),
@@ -679,6 +688,11 @@ impl Ids {
     /// The id of an EIP gateway's router.
     pub fn gateway_router(&self, gateway: &str) -> Uuid {
         self.row(LogicalRouter::NAME, &format!("eipgateway/{gateway}"))
+    }
+
+    /// The id of the router of an EIP gateway's service gateway.
+    pub fn service_gateway(&self, gateway: &str) -> Uuid {
+        self.row(LogicalRouter::NAME, &format!("servicegateway/{gateway}"))
     }
 
     /// The id of the switch that joins an EIP gateway's router to its physical network.
@@ -714,9 +728,9 @@ impl Ids {
         self.row(LogicalRouterPort::NAME, &format!("join/{vpc}"))
     }
 
-    /// The key of `NB_Global.external_ids` that says which of its options are this owner's.
+    /// The key of a row's `external_ids` that says which of its options are this owner's.
     pub fn options_key(&self) -> Text {
-        Text::from(format!("{PREFIX}{}.options", self.owner))
+        options_key(&self.owner)
     }
 
     /// The id of a bucket of a VPC's DNS names.

@@ -18,6 +18,9 @@ pub struct Ranges {
 /// The number of an EIP gateway's own port on its join.
 const GATEWAY: u32 = 1;
 
+/// The number of its service gateway's port there.
+const SERVICE_GATEWAY: u32 = 2;
+
 /// The first number a VPC may have: those below are the gateway's, and kept for what joins it beside VPCs.
 const FIRST_VPC: u32 = 16;
 
@@ -130,6 +133,11 @@ impl Ranges {
     /// The gateway's own address on its join.
     pub(crate) fn gateway(&self, family: Family) -> IpAddr {
         self.on_join(GATEWAY, family)
+    }
+
+    /// The service gateway's address on the join: what backends see of connections that it balances.
+    pub(crate) fn service_gateway(&self, family: Family) -> IpAddr {
+        self.on_join(SERVICE_GATEWAY, family)
     }
 
     /// The number of a VPC by its IPv4 address on a join, if that is one.

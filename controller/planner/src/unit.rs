@@ -21,6 +21,8 @@ pub enum Unit {
     Service(ObjectName),
     /// An EIP gateway: its router, its switches, its chassis.
     EipGateway(Name),
+    /// An EIP gateway's service gateway: its router, pinned to a chassis, and its place on the join.
+    ServiceGateway(Name),
     /// What owns an Eip's addresses and leads them to a VPC.
     Eip(ObjectName),
     /// Which addresses of other VPCs a VPC's workloads may call.
@@ -33,12 +35,17 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The object whose status and Events tell about this unit; a DNS bucket has none.
+    /// The object whose status and Events tell about this unit; a DNS bucket has none. A service gateway is told of by its
+    /// EIP gateway and by the services that use it.
     pub fn object(&self) -> Option<ObjectRef> {
         let (kind, name) = match self {
             Self::Vpc(name) => (Kind::Vpc, ObjectName::cluster(name.clone())),
             Self::Subnet(name) => (Kind::Subnet, ObjectName::cluster(name.clone())),
-            Self::Dns(..) | Self::Calls(_) | Self::Global | Self::Other(_) => return None,
+            Self::Dns(..)
+            | Self::ServiceGateway(_)
+            | Self::Calls(_)
+            | Self::Global
+            | Self::Other(_) => return None,
             Self::EipGateway(name) => (Kind::EipGateway, ObjectName::cluster(name.clone())),
             Self::Eip(name) => (Kind::Eip, name.clone()),
             Self::Pod(name) => (Kind::Pod, name.clone()),
@@ -76,6 +83,7 @@ impl Unit {
             "vnic" => namespaced().map(Self::VNic),
             "service" => namespaced().map(Self::Service),
             "eipgateway" => Some(Self::EipGateway(rest.into())),
+            "servicegateway" => Some(Self::ServiceGateway(rest.into())),
             "eip" => namespaced().map(Self::Eip),
             "calls" => Some(Self::Calls(rest.into())),
             _ => None,
@@ -93,6 +101,7 @@ impl fmt::Display for Unit {
             Self::VNic(name) => write!(f, "vnic/{name}"),
             Self::Service(name) => write!(f, "service/{name}"),
             Self::EipGateway(name) => write!(f, "eipgateway/{name}"),
+            Self::ServiceGateway(name) => write!(f, "servicegateway/{name}"),
             Self::Eip(name) => write!(f, "eip/{name}"),
             Self::Calls(vpc) => write!(f, "calls/{vpc}"),
             Self::Global => f.write_str("global"),
@@ -227,6 +236,7 @@ mod tests {
             "vnic/shop/vm1",
             "service/shop/web",
             "eipgateway/internet",
+            "servicegateway/internet",
             "eip/shop/www",
             "calls/red",
             "global",

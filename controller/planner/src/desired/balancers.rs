@@ -1,5 +1,5 @@
-//! The load balancers of a service: the one its clients meet, and where backends lie in several VPCs, one on the EIP
-//! gateway's router for the outside and one on the router of each VPC.
+//! The load balancers of a service: the one its clients meet, and where backends lie in several VPCs, one on the service
+//! gateway (or the EIP gateway's router) for the outside and one on the router of each VPC.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use super::outside::Outside;
 use super::vips::{self, Endpoint, Endpoints, Place};
 use super::{DesiredRow, Referrer, Rows};
 use crate::family::Family;
-use crate::inventory::{Inventory, Port, Readiness, Service, Target};
+use crate::inventory::{BalancedOn, Inventory, Port, Readiness, Service, Target};
 use crate::name::Name;
 use crate::nb::{LoadBalancer, LoadBalancerGroup, LogicalRouter, Map, Text};
 use crate::unit::Unit;
@@ -32,7 +32,7 @@ pub(super) struct Balanced<'a> {
 enum At<'a> {
     /// Where the clients are: on the VPC's switches, and on its router if that has a way out.
     Clients,
-    /// On the router of the EIP gateway.
+    /// On the router of the EIP gateway, or of its service gateway.
     Gateway,
     /// On the router of a VPC that backends lie in; its place among the targets.
     Vpc(usize, &'a Name),
@@ -193,11 +193,21 @@ impl<'a, 'b> Parts<'a, 'b> {
             ),
             At::Gateway => {
                 let gateway = self.outside.gateway.as_ref()?;
+                let (row, maker) = match self.service.balanced_on()? {
+                    BalancedOn::ServiceGateway => (
+                        ids.service_gateway(gateway),
+                        Unit::ServiceGateway(gateway.clone()),
+                    ),
+                    BalancedOn::EipGateway | BalancedOn::VpcRouter => (
+                        ids.gateway_router(gateway),
+                        Unit::EipGateway(gateway.clone()),
+                    ),
+                };
                 let referrer = Referrer {
                     table: LogicalRouter::NAME,
-                    row: ids.gateway_router(gateway),
+                    row,
                     column: "load_balancer",
-                    maker: Some(Unit::EipGateway(gateway.clone())),
+                    maker: Some(maker),
                 };
                 (ids.gateway_balancer(self.unit, word), referrer)
             }

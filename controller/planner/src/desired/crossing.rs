@@ -1,6 +1,6 @@
 //! The way from a service to backends in other VPCs: an address in each VPC, balanced there by the VPC's own router.
-//! Before it stands the load balancer of the client: on the switches of the service's VPC for its workloads, on the EIP
-//! gateway's router for the outside. A VPC's share is by the weights of its backends.
+//! Before it stands the load balancer of the client: on the switches of the service's VPC for its workloads, on the service
+//! gateway (or the EIP gateway's router) for the outside. A VPC's share is by the weights of its backends.
 
 use ovsdb_model::{Table, Uuid};
 

@@ -1,6 +1,7 @@
-//! What owns an external address and leads it to a VPC. Four parts make an address work: the row by which the gateway
-//! answers for it, the gateway's route to the VPC, the VPC router's load balancer, and a route there that discards what
-//! no load balancer took: without it a packet to a port nobody serves would go round between the two routers.
+//! What owns an external address and leads it to a VPC, or to the service gateway. Four parts make an address work: the
+//! row by which the gateway answers for it, the gateway's route to the other router, the load balancer there, and a
+//! route there that discards what no load balancer took: without it a packet to a port nobody serves would go round
+//! between the two routers.
 
 use std::net::IpAddr;
 
@@ -10,7 +11,7 @@ use yusur_crds::common::condition;
 
 use super::{DesiredRow, Referrer, Rows, accepted, follows, programmed, say, silent, subject};
 use crate::family::Family;
-use crate::inventory::{Addresses, Inventory, Problem};
+use crate::inventory::{Addresses, Inventory, Leads, Problem};
 use crate::name::{Name, ObjectName};
 use crate::nb::{LogicalRouter, Map, Nat, StaticRoute, Text};
 use crate::unit::Unit;
@@ -22,12 +23,12 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
     };
     let holding = &eip.holding;
     let held = inventory.external_held(unit);
-    let vpc = inventory.eip_vpc(name);
+    let leads = inventory.eip_leads(name);
     let mut rows = Vec::new();
     if let Some(gateway) = &holding.gateway
         && !holding.unrecorded
     {
-        let way = vpc.map_or(Way::Nowhere, Way::Vpc);
+        let way = leads.as_ref().map_or(Way::Nowhere, Way::To);
         rows = owners(unit, gateway, held, &way, inventory);
     }
     let problem = inventory.external_problem(unit);
@@ -50,12 +51,18 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
         }
         (None, false) => {
             conditions.push(programmed());
-            conditions.push(match vpc {
-                Some(vpc) => say(
+            conditions.push(match &leads {
+                Some(Leads::Vpc(vpc)) => say(
                     condition::READY,
                     Truth::True,
                     "InUse",
                     format!("it leads to services in Vpc {vpc}"),
+                ),
+                Some(Leads::ServiceGateway) => say(
+                    condition::READY,
+                    Truth::True,
+                    "InUse",
+                    "the service gateway balances it over several Vpcs",
                 ),
                 None if inventory.is_balanced_on_gateway(name) => say(
                     condition::READY,
@@ -97,12 +104,19 @@ pub(super) fn pending() -> Problem {
 
 /// Where a gateway leads an address.
 pub(super) enum Way<'a> {
-    /// To a VPC, which balances it.
-    Vpc(&'a Name),
+    /// To a router that balances it.
+    To(&'a Leads),
     /// It is balanced on the gateway's own router, which answers for it on that account.
     Here,
     /// It is answered for, and what comes is dropped.
     Nowhere,
+}
+
+/// The router that an address is led to.
+struct Target {
+    /// On the join.
+    addresses: Addresses,
+    routes: Referrer,
 }
 
 /// The rows by which a gateway owns addresses and leads them on.
@@ -126,23 +140,11 @@ pub(super) fn owners(
         column,
         maker: Some(Unit::EipGateway(gateway.clone())),
     };
-    let vpc = match way {
-        Way::Vpc(name) => Some(*name),
+    let leads = match way {
+        Way::To(leads) => Some(*leads),
         Way::Here | Way::Nowhere => None,
     };
-    let target = vpc.and_then(|name| {
-        let vpc = inventory.vpc(name)?;
-        let join = inventory
-            .join_of(name)
-            .filter(|join| join.gateway == *gateway)?;
-        let parent = Referrer {
-            table: LogicalRouter::NAME,
-            row: vpc.router?,
-            column: "static_routes",
-            maker: vpc.adopts.is_none().then(|| Unit::Vpc(name.clone())),
-        };
-        Some((join.number, parent))
-    });
+    let target = leads.and_then(|leads| target(leads, gateway, inventory));
     let route = |address: IpAddr, next_hop: Text| StaticRoute {
         route_table: Text::default(),
         ip_prefix: Text::from(ipnet::IpNet::from(address).to_string()),
@@ -168,24 +170,53 @@ pub(super) fn owners(
                 vec![on_gateway("nat")],
             ));
         }
-        let next_hop = target
-            .as_ref()
-            .map_or(Text::new_static("discard"), |target| {
-                let ranges = &inventory.config().ranges;
-                Text::from(ranges.on_join(target.0, Family::of(address)).to_string())
-            });
+        let hop = target.as_ref();
+        let hop = hop.and_then(|target| target.addresses.get(Family::of(address)));
+        let next_hop = hop.map_or(Text::new_static("discard"), |hop| {
+            Text::from(hop.to_string())
+        });
         rows.extend(DesiredRow::new(
             ids.row(StaticRoute::NAME, &format!("eip/{gateway}/{address}/in")),
             &route(address, next_hop),
             vec![on_gateway("static_routes")],
         ));
-        if let Some((_, parent)) = &target {
+        if let Some(target) = &target {
             rows.extend(DesiredRow::new(
                 ids.row(StaticRoute::NAME, &format!("eip/{gateway}/{address}/end")),
                 &route(address, Text::new_static("discard")),
-                vec![parent.clone()],
+                vec![target.routes.clone()],
             ));
         }
     }
     rows
+}
+
+/// The router that balances what is led there: its addresses on the join, and its routes.
+fn target(leads: &Leads, gateway: &Name, inventory: &Inventory) -> Option<Target> {
+    let ranges = &inventory.config().ranges;
+    let (row, maker, addresses) = match leads {
+        Leads::Vpc(name) => {
+            let vpc = inventory.vpc(name)?;
+            let join = inventory
+                .join_of(name)
+                .filter(|join| join.gateway == *gateway)?;
+            let maker = vpc.adopts.is_none().then(|| Unit::Vpc(name.clone()));
+            let addresses = Family::ALL.map(|family| ranges.on_join(join.number, family));
+            (vpc.router?, maker, addresses)
+        }
+        Leads::ServiceGateway => (
+            inventory.ids().service_gateway(gateway),
+            Some(Unit::ServiceGateway(gateway.clone())),
+            Family::ALL.map(|family| ranges.service_gateway(family)),
+        ),
+    };
+    Some(Target {
+        addresses: addresses.into_iter().collect(),
+        routes: Referrer {
+            table: LogicalRouter::NAME,
+            row,
+            column: "static_routes",
+            maker,
+        },
+    })
 }

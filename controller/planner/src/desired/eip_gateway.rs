@@ -9,7 +9,10 @@ use ovsdb_model::{Table, Uuid};
 use yusur_crds::EipGatewayStatus;
 use yusur_crds::common::condition;
 
-use super::{DesiredRow, Referrer, Rows, accepted, follows, programmed, say, silent, subject};
+use super::{
+    DesiredRow, Referrer, Rows, accepted, follows, programmed, say, service_gateway, silent,
+    subject,
+};
 use crate::family::Family;
 use crate::inventory::{Addresses, Gateway, Inventory};
 use crate::name::Name;
@@ -62,6 +65,7 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
         status: Status::EipGateway(EipGatewayStatus {
             gateway_addresses: gateway.addresses.iter().map(ToString::to_string).collect(),
             active_node: gateway.serving.as_ref().map(ToString::to_string),
+            service_gateway: service_gateway::status(name, inventory),
             ..EipGatewayStatus::default()
         }),
         record_first: false,

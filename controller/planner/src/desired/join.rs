@@ -86,18 +86,24 @@ pub(super) fn rows(
     for family in families {
         let share = ranges.share(join.number, family);
         let here = ranges.on_join(join.number, family);
-        let ways = [
-            (
-                to_gateway("static_routes"),
-                Text::from(here.to_string()),
-                "in",
-            ),
+        let hop = Text::from(here.to_string());
+        let mut ways = vec![
+            (to_gateway("static_routes"), hop.clone(), "in"),
             (
                 on_router("static_routes"),
                 Text::new_static("discard"),
                 "end",
             ),
         ];
+        if inventory.has_service_gateway(&join.gateway) {
+            let routes = Referrer {
+                table: LogicalRouter::NAME,
+                row: ids.service_gateway(&join.gateway),
+                column: "static_routes",
+                maker: Some(Unit::ServiceGateway(join.gateway.clone())),
+            };
+            ways.push((routes, hop, "serve"));
+        }
         for (parent, nexthop, key) in ways {
             let route = StaticRoute {
                 route_table: Text::default(),

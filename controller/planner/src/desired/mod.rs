@@ -14,6 +14,7 @@ mod join;
 mod outside;
 mod port;
 mod service;
+mod service_gateway;
 mod subnet;
 mod vips;
 mod vpc;
@@ -83,6 +84,10 @@ pub fn desired(unit: &Unit, inventory: &Inventory) -> (Rows, Verdict) {
         Unit::Pod(_) | Unit::VNic(_) => port::desired(unit, inventory),
         Unit::Service(name) => service::desired(unit, name, inventory),
         Unit::EipGateway(name) => eip_gateway::desired(unit, name, inventory),
+        Unit::ServiceGateway(name) => (
+            service_gateway::desired(unit, name, inventory),
+            silent(unit),
+        ),
         Unit::Eip(name) => eip::desired(unit, name, inventory),
         Unit::Calls(vpc) => (calls::desired(unit, vpc, inventory), silent(unit)),
         Unit::Global => (global::desired(inventory), silent(unit)),

@@ -9,7 +9,7 @@ use super::eip::Way;
 use super::vips;
 use super::{DesiredRow, Referrer, Rows, eip};
 use crate::family::Family;
-use crate::inventory::{Addresses, Inventory, Port, Problem, Service};
+use crate::inventory::{Addresses, BalancedOn, Inventory, Leads, Port, Problem, Service};
 use crate::name::{Name, ObjectName};
 use crate::nb::{Acl, LogicalSwitch, Text};
 use crate::unit::Unit;
@@ -174,10 +174,12 @@ fn hindrance(
         ));
     }
     let held = inventory.external_held(unit);
+    // Answers to the service gateway stay on the join.
+    let returns = service.balanced_on() != Some(BalancedOn::ServiceGateway);
     if let Some(family) = held
         .iter()
         .map(Family::of)
-        .find(|family| vpc.has_default_route(*family))
+        .find(|family| returns && vpc.has_default_route(*family))
     {
         return Some(Problem::new(
             "DefaultRouteConflict",
@@ -189,17 +191,21 @@ fn hindrance(
             ),
         ));
     }
-    if let Unit::Eip(eip) = unit
-        && !service.crosses()
-        && inventory.eip_vpc(eip) != Some(&service.vpc)
+    if let (Unit::Eip(eip), Some(wanted)) = (unit, service.leads())
+        && let Some(leads) = inventory.eip_leads(eip)
+        && leads != wanted
     {
-        return Some(Problem::new(
-            "EIPInOtherVPC",
-            format!(
+        let message = match leads {
+            Leads::Vpc(_) => format!(
                 "Eip {} leads to the Vpc of an older service; an Eip leads to one Vpc, take another Eip",
                 eip.name
             ),
-        ));
+            Leads::ServiceGateway => format!(
+                "Eip {} leads to the service gateway, for an older service with backends in several Vpcs; take another Eip",
+                eip.name
+            ),
+        };
+        return Some(Problem::new("EIPInOtherVPC", message));
     }
     None
 }
@@ -216,11 +222,8 @@ pub(super) fn rows(
     };
     let mut rows = Vec::new();
     if outside.own {
-        let way = if service.crosses() {
-            Way::Here
-        } else {
-            Way::Vpc(&service.vpc)
-        };
+        let leads = service.leads();
+        let way = leads.as_ref().map_or(Way::Here, Way::To);
         rows.extend(eip::owners(unit, gateway, outside.held, &way, inventory));
     }
     if !external.source_ranges.is_empty() {
@@ -283,7 +286,7 @@ fn guards(
             };
             let parent = Referrer {
                 table: LogicalSwitch::NAME,
-                row: if service.crosses() {
+                row: if service.balanced_on() == Some(BalancedOn::EipGateway) {
                     ids.gateway_switch(gateway)
                 } else {
                     ids.join(gateway)

@@ -11,7 +11,7 @@ use super::outside::{self, Outside};
 use super::vips::{self, Endpoint, Endpoints, Place};
 use super::{Rows, accepted, crossing, dns, eip, follows, programmed, say, silent, subject};
 use crate::family::Family;
-use crate::inventory::{Inventory, Problem, Readiness, Service, Source};
+use crate::inventory::{BalancedOn, Inventory, Problem, Readiness, Service, Source};
 use crate::name::ObjectName;
 use crate::unit::Unit;
 use crate::verdict::{Condition, NOT_YET_SUPPORTED, Status, Truth, Verdict};
@@ -103,12 +103,16 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
     let reachable = !blocked && !unrecorded && !held.is_empty() && !service.ports.is_empty();
     let named = !dns::names(name, service, inventory).is_empty();
     let external = !blocked && outside.serves(service);
-    let crosses = service.crosses();
+    let balanced_on = |on| external && service.balanced_on() == Some(on);
     let joined = crossing.targets.iter().any(|target| target.other.is_some());
     let paths = [
         (Path::Vpc, reachable),
-        (Path::EipVpcRouter, external && !crosses),
-        (Path::EipPreserve, external && crosses),
+        (Path::EipVpcRouter, balanced_on(BalancedOn::VpcRouter)),
+        (
+            Path::EipServiceGateway,
+            balanced_on(BalancedOn::ServiceGateway),
+        ),
+        (Path::EipPreserve, balanced_on(BalancedOn::EipGateway)),
         (Path::Join, reachable && joined),
     ];
     let paths = paths.into_iter().filter(|(_, there)| *there);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::external::Leads;
 use super::service::Service;
 use crate::name::{Name, ObjectName};
 
@@ -12,6 +13,17 @@ pub(super) struct Slots {
     pub(super) of: HashMap<ObjectName, u8>,
     /// Services for which none was left.
     pub(super) starved: BTreeSet<ObjectName>,
+}
+
+/// Where connections from outside to a service are balanced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BalancedOn {
+    /// The router of its VPC: that is where all its backends are.
+    VpcRouter,
+    /// The service gateway, which has connections to backends in several VPCs come from itself.
+    ServiceGateway,
+    /// The EIP gateway's router, so that backends in several VPCs see who is there.
+    EipGateway,
 }
 
 /// The numbers there are: a /24 without its network and broadcast addresses.
@@ -39,6 +51,25 @@ impl Service {
     /// True if it looks for backends in other VPCs.
     pub(crate) fn crosses(&self) -> bool {
         !self.headless() && self.backends.iter().any(|entry| entry.elsewhere.is_some())
+    }
+
+    /// Where connections from outside are balanced; `None` without an external address.
+    pub(crate) fn balanced_on(&self) -> Option<BalancedOn> {
+        let external = self.external.as_ref()?;
+        Some(match (self.crosses(), external.preserve) {
+            (false, _) => BalancedOn::VpcRouter,
+            (true, false) => BalancedOn::ServiceGateway,
+            (true, true) => BalancedOn::EipGateway,
+        })
+    }
+
+    /// Where its external address must lead to; `None` without one, and where the EIP gateway itself balances it.
+    pub(crate) fn leads(&self) -> Option<Leads> {
+        match self.balanced_on()? {
+            BalancedOn::VpcRouter => Some(Leads::Vpc(self.vpc.clone())),
+            BalancedOn::ServiceGateway => Some(Leads::ServiceGateway),
+            BalancedOn::EipGateway => None,
+        }
     }
 
     /// The VPCs that lead to its backends by an address of theirs: other VPCs, and its own where the way in is by an EIP

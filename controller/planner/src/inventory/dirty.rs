@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use crate::name::Name;
 use crate::unit::Unit;
 
 #[derive(Debug, Default)]
@@ -16,6 +17,12 @@ impl Dirty {
             self.queued.insert(unit.clone());
             self.queue.push_back(unit);
         }
+    }
+
+    /// All that an EIP gateway consists of.
+    pub(crate) fn add_gateway(&mut self, name: &Name) {
+        self.add(Unit::EipGateway(name.clone()));
+        self.add(Unit::ServiceGateway(name.clone()));
     }
 
     pub(crate) fn take(&mut self, max: usize) -> Vec<Unit> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ipnet::IpNet;
-use yusur_crds::{EipRequest, Protocol};
+use yusur_crds::{EipRequest, Protocol, SourceAddress};
 
 use super::eip::{Holding, Request};
 use super::parse::{self, Addresses, Problem};
@@ -37,6 +37,8 @@ pub(crate) struct External {
     pub(crate) wish: Wish,
     /// Clients that may use the address; all, if it lists none.
     pub(crate) source_ranges: Box<[IpNet]>,
+    /// Backends are to see the client's address, also where they lie in several VPCs.
+    pub(crate) preserve: bool,
     /// Addresses its status records.
     pub(super) recorded: Addresses,
     /// What became of a wish for an address of its own.
@@ -47,19 +49,30 @@ pub(crate) struct External {
 #[derive(Debug, Default)]
 pub(super) struct Share {
     pub(super) users: BTreeSet<Aged>,
-    /// Who wants a port; the oldest has it. Users in different VPCs do not compete: only one VPC's have the Eip.
+    /// Who wants a port; the oldest has it. Users whose addresses lead to different places do not compete: only one place
+    /// has the Eip.
     pub(super) ports: BTreeMap<EipPort, BTreeSet<Aged>>,
 }
 
-/// A port of an Eip, for services of one VPC; or (`None`) for those that are balanced on the gateway itself.
-pub(super) type EipPort = (Protocol, u16, Option<Name>);
+/// Where the EIP gateway leads an address on to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Leads {
+    /// The router of a VPC.
+    Vpc(Name),
+    /// The service gateway.
+    ServiceGateway,
+}
+
+/// A port of an Eip, for services of one place that it can lead to; or (`None`) for those that are balanced on the EIP
+/// gateway itself.
+pub(super) type EipPort = (Protocol, u16, Option<Leads>);
 
 /// Who asks which gateway for addresses (`None`: whichever is the default).
 #[derive(Debug, Default)]
 pub(super) struct Askers(HashMap<Option<Name>, BTreeSet<(i64, Unit)>>);
 
 impl Share {
-    /// Who comes first for a port, in each VPC and on the gateway.
+    /// Who comes first for a port, in each place and on the EIP gateway.
     pub(super) fn first_of(&self, (protocol, port, _): &EipPort) -> Vec<Aged> {
         let from = (*protocol, *port, None);
         let of_port = self
@@ -105,6 +118,7 @@ impl External {
     pub(super) fn parse(
         request: &EipRequest,
         source_ranges: &[String],
+        source_address: SourceAddress,
         recorded: Addresses,
     ) -> Result<Self, Problem> {
         let wish = match &request.name {
@@ -128,6 +142,7 @@ impl External {
         Ok(Self {
             wish,
             source_ranges: read.collect::<Result<_, _>>()?,
+            preserve: source_address == SourceAddress::Preserve,
             recorded,
             holding: Holding::default(),
         })

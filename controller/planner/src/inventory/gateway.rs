@@ -233,6 +233,13 @@ impl Gateway {
             && self.invalid == other.invalid
     }
 
+    /// The node its service gateway is pinned to: the one it is on itself, as far as anybody knows.
+    pub(crate) fn home(&self) -> Option<&Name> {
+        let seen = self.serving.as_ref().or(self.last.as_ref());
+        let seen = seen.filter(|node| self.nodes.contains(node));
+        seen.or(self.order.first())
+    }
+
     /// The spec's order of nodes, as the Northbound records it.
     pub(crate) fn nodes_text(&self) -> String {
         self.nodes.join(",")
@@ -297,7 +304,7 @@ impl Inventory {
                 .map(|(vpc, _)| vpc.clone()),
         );
         // Behind the Vpcs: a group of chassis goes after the ports that are on it.
-        self.dirty.add(Unit::EipGateway(name.clone()));
+        self.dirty.add_gateway(name);
     }
 
     fn users_of_gateway_changed(&mut self, name: &Name) {
@@ -344,7 +351,7 @@ impl Inventory {
                 gateway.last = serving.clone().or(gateway.last.take());
                 if gateway.serving != serving {
                     gateway.serving = serving;
-                    self.dirty.add(Unit::EipGateway(name.clone()));
+                    self.dirty.add_gateway(name);
                 }
             }
             if gateway.problem != problem {
@@ -357,13 +364,13 @@ impl Inventory {
                     .extend(self.vpcs.iter().filter(named).map(|(vpc, _)| vpc.clone()));
                 self.users_of_gateway_changed(name);
                 self.dirty.add(Unit::Global);
-                self.dirty.add(Unit::EipGateway(name.clone()));
+                self.dirty.add_gateway(name);
             }
             if let Some(gateway) = self.gateways.get_mut(name)
                 && gateway.order != order
             {
                 gateway.order = order;
-                self.dirty.add(Unit::EipGateway(name.clone()));
+                self.dirty.add_gateway(name);
             }
         }
     }
@@ -463,7 +470,7 @@ impl Inventory {
         let moved: Vec<Name> = self.gateways.keys().filter(differs).cloned().collect();
         self.gateways_differ |= !moved.is_empty();
         for name in moved {
-            self.dirty.add(Unit::EipGateway(name));
+            self.dirty.add_gateway(&name);
         }
         self.on_chassis = Some(chassis.clone());
     }
@@ -488,7 +495,7 @@ impl Inventory {
         for (name, gateway) in &self.gateways {
             if gateway.nodes.contains(node) {
                 self.gateways_differ = true;
-                self.dirty.add(Unit::EipGateway(name.clone()));
+                self.dirty.add_gateway(name);
             }
         }
     }

@@ -107,10 +107,11 @@ impl Inventory {
         for unit in calls.collect::<Vec<_>>() {
             self.dirty.add(unit);
         }
-        let gateways = self.gateways.keys().cloned().map(Unit::EipGateway);
-        let eips = self.eips.keys().cloned().map(Unit::Eip);
-        for unit in gateways.chain(eips).collect::<Vec<_>>() {
-            self.dirty.add(unit);
+        for gateway in self.gateways.keys() {
+            self.dirty.add_gateway(gateway);
+        }
+        for eip in self.eips.keys() {
+            self.dirty.add(Unit::Eip(eip.clone()));
         }
     }
 

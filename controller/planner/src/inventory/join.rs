@@ -17,6 +17,8 @@ pub(crate) struct Join {
 pub(super) struct Joins {
     /// What services wish for.
     pub(super) made: HashMap<ObjectName, Wish>,
+    /// By EIP gateway, the services whose outside goes by its service gateway.
+    pub(super) through: HashMap<Name, BTreeSet<ObjectName>>,
     /// The same by VPC; the first counts.
     pub(super) wishes: HashMap<Name, BTreeMap<(Need, i64, ObjectName), Name>>,
     /// The gateways that VPCs must join, as far as they have been looked at.
@@ -36,6 +38,8 @@ pub(super) struct Wish {
     pub(super) created: i64,
     pub(super) gateway: Name,
     pub(super) vpcs: BTreeSet<Name>,
+    /// Its outside goes by the gateway's service gateway.
+    pub(super) through: bool,
 }
 
 impl Joins {
@@ -46,11 +50,21 @@ impl Joins {
             wishes.insert(key, wish.gateway.clone());
             self.to_settle.insert(vpc.clone());
         }
+        if wish.through {
+            let services = self.through.entry(wish.gateway.clone()).or_default();
+            services.insert(name.clone());
+        }
         self.made.insert(name.clone(), wish);
     }
 
     pub(super) fn unmake(&mut self, name: &ObjectName, wish: Wish) {
         let key = (wish.need, wish.created, name.clone());
+        if let Some(services) = self.through.get_mut(&wish.gateway) {
+            services.remove(name);
+            if services.is_empty() {
+                self.through.remove(&wish.gateway);
+            }
+        }
         for vpc in wish.vpcs {
             if let Some(wishes) = self.wishes.get_mut(&vpc) {
                 wishes.remove(&key);

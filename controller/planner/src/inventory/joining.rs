@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use ovsdb_model::{Atom, Database, Datum, Table};
 
 use super::Inventory;
+use super::crossing::BalancedOn;
 use super::external::Need;
 use super::join::{Join, Wish};
 use crate::name::{Name, ObjectName};
@@ -23,7 +24,12 @@ impl Inventory {
         if self.joins.made.get(name) != wish.as_ref() {
             self.forget_wish(name);
             if let Some(wish) = wish {
+                let gateway = wish.through.then(|| wish.gateway.clone());
+                let new = gateway.filter(|gateway| !self.has_service_gateway(gateway));
                 self.joins.make(name, wish);
+                if let Some(gateway) = new {
+                    self.service_gateway_changed(&gateway);
+                }
             }
         }
     }
@@ -31,7 +37,25 @@ impl Inventory {
     /// A service is about to go, or to change: it wishes for nothing until it is looked at again.
     pub(super) fn forget_wish(&mut self, name: &ObjectName) {
         if let Some(wish) = self.joins.made.remove(name) {
+            let gateway = wish.through.then(|| wish.gateway.clone());
             self.joins.unmake(name, wish);
+            if let Some(gateway) = gateway.filter(|gateway| !self.has_service_gateway(gateway)) {
+                self.service_gateway_changed(&gateway);
+            }
+        }
+    }
+
+    /// True if services need the gateway's service gateway.
+    pub(crate) fn has_service_gateway(&self, gateway: &Name) -> bool {
+        self.joins.through.contains_key(gateway)
+    }
+
+    /// There is a service gateway now, or none any more: VPCs have routes on it.
+    fn service_gateway_changed(&mut self, gateway: &Name) {
+        self.dirty.add_gateway(gateway);
+        let vpcs = self.gateways.get(gateway).map(|gateway| &gateway.vpcs);
+        for vpc in vpcs.into_iter().flatten() {
+            self.dirty.add(Unit::Vpc(vpc.clone()));
         }
     }
 
@@ -41,6 +65,7 @@ impl Inventory {
         let allowed = |vpc: &&Name| self.vpc_for(&name.namespace, vpc).is_ok();
         let elsewhere = service.elsewhere().into_iter().filter(allowed).cloned();
         Some(Wish {
+            through: service.balanced_on() == Some(BalancedOn::ServiceGateway),
             need,
             created: service.header.created,
             gateway,

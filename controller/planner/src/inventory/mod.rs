@@ -53,6 +53,8 @@ use pool::Pool;
 use topology::{Members, NodeEntry, Space, Strangers};
 use workload::{Nature, PortName, Workloads};
 
+pub(crate) use crossing::BalancedOn;
+pub(crate) use external::Leads;
 pub(crate) use gateway::Gateway;
 pub(crate) use global::OPTIONS;
 pub(crate) use join::Join;

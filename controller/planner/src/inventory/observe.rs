@@ -152,7 +152,7 @@ impl Inventory {
             Unit::Pod(name) => self.workloads.find(Kind::Pod, name).is_some(),
             Unit::VNic(name) => self.workloads.find(Kind::VNic, name).is_some(),
             Unit::Service(name) => self.services.contains_key(name),
-            Unit::EipGateway(name) => self.gateways.contains_key(name),
+            Unit::EipGateway(name) | Unit::ServiceGateway(name) => self.gateways.contains_key(name),
             Unit::Eip(name) => self.eips.contains_key(name),
             Unit::Calls(vpc) => self.vpcs.contains_key(vpc),
             Unit::Global => true,

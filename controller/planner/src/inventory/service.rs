@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use yusur_crds::{
     AffinityType, Algorithm, BackendKind, IntOrString, IpFamily, IpFamilyPolicy, Protocol,
-    SourceAddress, YusurServiceSpec, YusurServiceStatus,
+    YusurServiceSpec, YusurServiceStatus,
 };
 
 use super::external::{External, Wish};
@@ -251,7 +251,12 @@ impl Service {
 
         let record = object.status.iter().flat_map(|status| &status.eips);
         let external = spec.eip.as_ref().and_then(|request| {
-            let read = External::parse(request, &spec.source_ranges, eip::recorded(record));
+            let read = External::parse(
+                request,
+                &spec.source_ranges,
+                spec.source_address,
+                eip::recorded(record),
+            );
             read.map_err(&mut note).ok().map(Box::new)
         });
 
@@ -328,9 +333,9 @@ impl Service {
     }
 
     /// What its spec says of the outside.
-    fn outside(&self) -> Option<(&Wish, &[IpNet])> {
+    fn outside(&self) -> Option<(&Wish, &[IpNet], bool)> {
         let external = self.external.as_ref()?;
-        Some((&external.wish, &external.source_ranges))
+        Some((&external.wish, &external.source_ranges, external.preserve))
     }
 
     /// Takes over what a newer state of the object records of external addresses, and says what.
@@ -425,12 +430,10 @@ fn unsupported(spec: &YusurServiceSpec, backends: &[Backends]) -> Box<[&'static 
     if spec.algorithm == Algorithm::LeastConnections {
         list.push("spec.algorithm: LeastConnections is not built yet, FlowHash is used");
     }
-    if backends.iter().any(|entry| entry.elsewhere.is_some()) {
-        if spec.cluster_ip.as_deref() == Some("None") {
-            list.push("spec.backends[].vpc: a headless service resolves to its backends, those in other VPCs are left out");
-        } else if spec.eip.is_some() && spec.source_address == SourceAddress::ServiceGateway {
-            list.push("spec.sourceAddress: service gateways are not built yet, backends see the client's address as with Preserve");
-        }
+    if spec.cluster_ip.as_deref() == Some("None")
+        && backends.iter().any(|entry| entry.elsewhere.is_some())
+    {
+        list.push("spec.backends[].vpc: a headless service resolves to its backends, those in other VPCs are left out");
     }
     list.into()
 }

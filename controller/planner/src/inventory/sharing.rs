@@ -1,11 +1,12 @@
-//! Services and their external addresses: which services share an Eip, and which VPC it leads to.
+//! Services and their external addresses: which services share an Eip, and where it leads to.
 
 use std::collections::BTreeSet;
 
 use yusur_crds::Protocol;
 
-use super::Inventory;
-use super::external::{Aged, EipPort, Need, Wish};
+use super::crossing::BalancedOn;
+use super::external::{Aged, EipPort, Leads, Need, Wish};
+use super::{Inventory, Service};
 use crate::name::{Name, ObjectName};
 use crate::unit::Unit;
 
@@ -73,7 +74,7 @@ impl Inventory {
         let Some(Use { eip, user, wants }) = self.sharing(name) else {
             return;
         };
-        let before = self.eip_vpc(&eip).cloned();
+        let before = self.eip_leads(&eip);
         let share = self.shares.entry(eip.clone()).or_default();
         if !share.users.insert(user.clone()) {
             return;
@@ -90,7 +91,7 @@ impl Inventory {
         let Some(Use { eip, user, wants }) = self.sharing(name) else {
             return;
         };
-        let before = self.eip_vpc(&eip).cloned();
+        let before = self.eip_leads(&eip);
         let Some(share) = self.shares.get_mut(&eip) else {
             return;
         };
@@ -117,8 +118,8 @@ impl Inventory {
     fn sharing(&self, name: &ObjectName) -> Option<Use> {
         let service = self.services.get(name)?;
         let ports = service.ports.iter();
-        let vpc = (!service.crosses()).then(|| service.vpc.clone());
-        let wants = ports.map(|port| (port.protocol, port.port, vpc.clone()));
+        let leads = service.leads();
+        let wants = ports.map(|port| (port.protocol, port.port, leads.clone()));
         Some(Use {
             eip: service.external.as_ref()?.shared(name)?,
             user: (service.header.created, name.clone()),
@@ -127,12 +128,12 @@ impl Inventory {
     }
 
     /// The users of an Eip are others.
-    fn shared(&mut self, eip: &ObjectName, affected: Vec<Aged>, vpc_before: Option<Name>) {
+    fn shared(&mut self, eip: &ObjectName, affected: Vec<Aged>, led_before: Option<Leads>) {
         for (_, service) in affected {
             self.dirty.add(Unit::Service(service));
         }
         self.dirty.add(Unit::Eip(eip.clone()));
-        if self.eip_vpc(eip) != vpc_before.as_ref() {
+        if self.eip_leads(eip) != led_before {
             self.users_changed(eip);
         }
     }
@@ -187,33 +188,30 @@ impl Inventory {
         }
     }
 
-    /// The VPC that an Eip leads to: that of its oldest user whose VPC has joined the Eip's gateway.
-    pub(crate) fn eip_vpc(&self, eip: &ObjectName) -> Option<&Name> {
-        let gateway = self.eips.get(eip)?.holding.gateway.as_ref()?;
-        let users = &self.shares.get(eip)?.users;
-        users.iter().find_map(|(_, user)| {
-            let service = self.services.get(user)?;
-            let vpc = &service.vpc;
-            // Balanced on the gateway itself, it is led to no VPC as it is.
-            if service.crosses() {
-                return None;
-            }
-            (self.join_of(vpc)?.gateway == *gateway).then_some(vpc)
-        })
+    /// Where an Eip leads to: what its oldest user needs whose VPC has joined the Eip's gateway.
+    pub(crate) fn eip_leads(&self, eip: &ObjectName) -> Option<Leads> {
+        let mut users = self.users_within_reach(eip);
+        users.find_map(Service::leads)
     }
 
-    /// True if a service with backends in several VPCs uses the Eip and may.
+    /// True if a service with backends in several VPCs uses the Eip and may, on the EIP gateway itself.
     pub(crate) fn is_balanced_on_gateway(&self, eip: &ObjectName) -> bool {
-        let gateway = self
+        let mut users = self.users_within_reach(eip);
+        users.any(|service| service.balanced_on() == Some(BalancedOn::EipGateway))
+    }
+
+    /// The services that use an Eip and whose VPC has joined its gateway, the oldest first.
+    fn users_within_reach(&self, eip: &ObjectName) -> impl Iterator<Item = &Service> {
+        let eip_gateway = self
             .eips
             .get(eip)
             .and_then(|eip| eip.holding.gateway.as_ref());
-        self.users_of(eip).any(|user| {
-            let service = self.services.get(user).filter(|service| service.crosses());
-            service.is_some_and(|service| {
-                let join = self.join_of(&service.vpc);
-                join.map(|join| &join.gateway) == gateway && gateway.is_some()
-            })
+        let users = self
+            .users_of(eip)
+            .filter_map(|user| self.services.get(user).map(|service| &**service));
+        users.filter(move |service| {
+            let join = self.join_of(&service.vpc);
+            eip_gateway.is_some() && join.map(|join| &join.gateway) == eip_gateway
         })
     }
 
@@ -242,15 +240,15 @@ impl Inventory {
         let service = self.services.get(name)?;
         let eip = service.external.as_ref()?.shared(name)?;
         let ports = &self.shares.get(&eip)?.ports;
-        // Those of the VPC the Eip leads to compete with those balanced on the gateway.
-        let vpc = if service.crosses() {
-            self.eip_vpc(&eip).cloned()
-        } else {
-            Some(service.vpc.clone())
+        // Those of the place the Eip leads to compete with those balanced on the gateway.
+        let leads = service.leads().or_else(|| self.eip_leads(&eip));
+        let first = |leads| {
+            ports
+                .get(&(protocol, port, leads))
+                .and_then(BTreeSet::first)
         };
-        let on_gateway = ports.get(&(protocol, port, None)).and_then(BTreeSet::first);
-        let in_vpc = vpc.and_then(|vpc| ports.get(&(protocol, port, Some(vpc)))?.first());
-        let (_, holder) = on_gateway.into_iter().chain(in_vpc).min()?;
+        let led_to = leads.and_then(|leads| first(Some(leads)));
+        let (_, holder) = first(None).into_iter().chain(led_to).min()?;
         (holder != name).then_some(holder)
     }
 }

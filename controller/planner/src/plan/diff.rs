@@ -61,7 +61,8 @@ pub(crate) struct KeyEdit {
     pub(crate) put: Vec<(Atom, Atom)>,
 }
 
-/// A number for what a row's columns of ours hold.
+/// A number for what a row's columns of ours hold. Of a row that carries nobody's label (NB_Global) nothing is ours but by
+/// name, and others' may be.
 pub(crate) fn fingerprint(table: &TableSpec, row: &Row) -> u64 {
     let mut hasher = DefaultHasher::new();
     for (column, class) in table.columns {
@@ -70,6 +71,14 @@ pub(crate) fn fingerprint(table: &TableSpec, row: &Row) -> u64 {
             (Class::Keys, Some(datum)) => {
                 for pair in datum.pairs().iter().filter(|(key, _)| is_ours(key)) {
                     pair.hash(&mut hasher);
+                }
+            }
+            (Class::Named, Some(datum)) => {
+                let owner = row.map_str("external_ids", nb::OWNER);
+                let record = owner.map(nb::options_key);
+                let named = record.and_then(|key| row.map_str("external_ids", &key));
+                for name in named.into_iter().flat_map(|named| named.split(' ')) {
+                    datum.get_str(name).hash(&mut hasher);
                 }
             }
             _ => {}

@@ -19,15 +19,17 @@ fn rank(work: &Work) -> u8 {
         }
         Unit::Global => 1,
         Unit::EipGateway(_) if !leaves => 2,
-        Unit::Vpc(_) | Unit::Subnet(_) if !leaves => 3,
-        Unit::Dns(..) | Unit::Calls(_) if !leaves => 4,
-        Unit::Pod(_) | Unit::VNic(_) => 5,
-        Unit::Eip(_) => 6,
-        Unit::Service(_) => 7,
-        Unit::Dns(..) | Unit::Calls(_) => 8,
-        Unit::Subnet(_) => 9,
-        Unit::Vpc(_) | Unit::Other(_) => 10,
-        Unit::EipGateway(_) => 11,
+        Unit::ServiceGateway(_) if !leaves => 3,
+        Unit::Vpc(_) | Unit::Subnet(_) if !leaves => 4,
+        Unit::Dns(..) | Unit::Calls(_) if !leaves => 5,
+        Unit::Pod(_) | Unit::VNic(_) => 6,
+        Unit::Eip(_) => 7,
+        Unit::Service(_) => 8,
+        Unit::Dns(..) | Unit::Calls(_) => 9,
+        Unit::Subnet(_) => 10,
+        Unit::Vpc(_) | Unit::Other(_) => 11,
+        Unit::ServiceGateway(_) => 12,
+        Unit::EipGateway(_) => 13,
     }
 }
 
