@@ -26,6 +26,8 @@ enum Happening {
     Damage(usize, Damage),
     /// The planner starts again.
     Restart,
+    /// An EIP gateway is seen on a chassis, or on none.
+    Serving(&'static str, Option<&'static str>),
     /// What is dirty is planned and written, so many units at a time.
     Settle(usize),
 }
@@ -57,25 +59,37 @@ fn removed(value: &mut Value, gone: bool) {
     }
 }
 
-/// `eip` and `sourceRanges` of a service, or none.
-fn outside() -> impl Strategy<Value = Option<(Value, Value)>> {
-    (0..9_u8, pick(EIPS), pick(GATEWAYS), any::<bool>()).prop_map(|(how, eip, gateway, guarded)| {
-        let eip = match how {
-            0 => json!({ "name": eip }),
-            1 => json!({ "name": "e1" }),
-            2 => json!({ "gateway": gateway }),
-            3 => json!({ "gateway": gateway, "addresses": ["192.0.2.3"] }),
-            4 => json!({}),
-            5 => json!({ "ipFamilies": ["IPv4", "IPv6"] }),
-            _ => return None,
-        };
-        let sources = if guarded {
-            json!(["198.51.100.0/24", "2001:db8::/32"])
-        } else {
-            json!([])
-        };
-        Some((eip, sources))
-    })
+/// What a service's spec says of the outside, or nothing.
+fn outside() -> impl Strategy<Value = Option<[(&'static str, Value); 3]>> {
+    let flags = (any::<bool>(), any::<bool>());
+    (0..9_u8, pick(EIPS), pick(GATEWAYS), flags).prop_map(
+        |(how, eip, gateway, (guarded, preserve))| {
+            let eip = match how {
+                0 => json!({ "name": eip }),
+                1 => json!({ "name": "e1" }),
+                2 => json!({ "gateway": gateway }),
+                3 => json!({ "gateway": gateway, "addresses": ["192.0.2.3"] }),
+                4 => json!({}),
+                5 => json!({ "ipFamilies": ["IPv4", "IPv6"] }),
+                _ => return None,
+            };
+            let sources = if guarded {
+                json!(["198.51.100.0/24", "2001:db8::/32"])
+            } else {
+                json!([])
+            };
+            let source = if preserve {
+                "Preserve"
+            } else {
+                "ServiceGateway"
+            };
+            Some([
+                ("eip", eip),
+                ("sourceRanges", sources),
+                ("sourceAddress", json!(source)),
+            ])
+        },
+    )
 }
 
 fn object() -> impl Strategy<Value = Value> {
@@ -191,9 +205,8 @@ fn object() -> impl Strategy<Value = Value> {
                     3 => spec["ipFamilyPolicy"] = json!("PreferDualStack"),
                     _ => {}
                 }
-                if address != 2 && let Some((eip, sources)) = outside {
-                    spec["eip"] = eip;
-                    spec["sourceRanges"] = sources;
+                for (field, value) in outside.into_iter().flatten().filter(|_| address != 2) {
+                    spec[field] = value;
                 }
                 match port {
                     0 => spec["ports"][0]["targetPort"] = json!("http"),
@@ -237,6 +250,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         10 => object().prop_map(Happening::Object),
         4 => (0..200_usize, damage).prop_map(|(row, damage)| Happening::Damage(row, damage)),
         1 => Just(Happening::Restart),
+        1 => (pick(GATEWAYS), prop::option::of(pick(&["n1", "n2", "chassis-n1"])))
+            .prop_map(|(gateway, chassis)| Happening::Serving(gateway, chassis)),
         3 => prop_oneof![Just(1_usize), Just(3), Just(1000)].prop_map(Happening::Settle),
     ]
 }
@@ -245,6 +260,8 @@ struct World {
     inventory: Inventory,
     northbound: Memory,
     objects: BTreeMap<ObjectRef, Change>,
+    /// The chassis that EIP gateways are on, once somebody has looked.
+    serving: Option<BTreeMap<String, String>>,
 }
 
 fn the_schema() -> Arc<Schema> {
@@ -270,6 +287,7 @@ impl World {
             inventory,
             northbound,
             objects: BTreeMap::new(),
+            serving: None,
         }
     }
 
@@ -277,6 +295,9 @@ impl World {
         let mut inventory = Inventory::new(Config::new(OWNER));
         for change in self.objects.values() {
             inventory.apply(change.clone());
+        }
+        if let Some(serving) = &self.serving {
+            inventory.serving(serving);
         }
         inventory.load(self.northbound.database());
         inventory.sweep(self.northbound.database());
@@ -308,6 +329,14 @@ impl World {
             }
             Happening::Damage(row, damage) => self.damage(*row, damage),
             Happening::Restart => self.inventory = self.restarted(),
+            Happening::Serving(gateway, chassis) => {
+                let serving = self.serving.get_or_insert_default();
+                match chassis {
+                    Some(chassis) => serving.insert((*gateway).to_owned(), (*chassis).to_owned()),
+                    None => serving.remove(*gateway),
+                };
+                self.inventory.serving(serving);
+            }
             Happening::Settle(max) => self.settle(*max),
         }
     }
