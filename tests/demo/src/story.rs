@@ -1,5 +1,5 @@
 //! The story: who answers, a backend that dies, a neighbour that must not see, an accident that mends itself, clients
-//! outside, a gateway that dies.
+//! outside, an address for both VPCs, a gateway that dies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -35,6 +35,7 @@ pub(crate) fn tell(world: &World) -> Result<()> {
     neighbours_do_not_meet(world)?;
     an_accident_mends_itself(world)?;
     the_outside_comes_in(world)?;
+    one_address_for_both(world)?;
     a_gateway_dies(world)
 }
 
@@ -201,7 +202,7 @@ fn a_backend_dies(world: &World) -> Result<()> {
     let began = Instant::now();
     world.amend(
         "02-workloads.yaml",
-        "web-1",
+        ("Pod", "web-1"),
         "status: {conditions: [{type: Ready, status: \"False\"}]}\n",
     )?;
     world
@@ -339,6 +340,39 @@ fn the_outside_comes_in(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// The service that [`one_address_for_both`] adds: its external address, and who answers there.
+const EVERYWHERE: (&str, [&str; 2]) = ("192.0.2.100:80", ["shop/vm-1", "bank/ledger-vm"]);
+
+fn one_address_for_both(world: &World) -> Result<()> {
+    chapter("One external address for both VPCs: the bank lets the namespace shop in");
+    let networks = "01-networks.yaml";
+    world.amend(networks, ("Vpc", "bank"), "    names: [shop]\n")?;
+    let service = include_str!("../everywhere.yaml");
+    world.controller.save("everywhere.yaml", service)?;
+    let object = "yusurservice/shop/everywhere";
+    world
+        .controller
+        .wait_for_condition(object, 1, "Programmed")?;
+    world.lab.sync()?;
+    let (address, who) = EVERYWHERE;
+    let target = address.parse()?;
+    poll(|| Ok(world.stranger.ask(Protocol::Tcp, target).is_ok()))
+        .context("waiting for the external address of both VPCs")?;
+    let mut table = table(["CLIENT", "ASKS", "ANSWERED BY"]);
+    line(
+        world,
+        &mut table,
+        (STRANGER.0, Protocol::Tcp, address),
+        &who,
+    )?;
+    println!("{}", table.trim_fmt());
+    println!(
+        "\nBoth see the client's own address: the service says sourceAddress: Preserve. Without that they see a service \
+         gateway,\nwhich needs the kernel's datapath (docs/paths.md); this lab runs without."
+    );
+    Ok(())
+}
+
 fn a_gateway_dies(world: &World) -> Result<()> {
     let [first, second] = GATEWAYS;
     chapter(format_args!(
@@ -355,12 +389,14 @@ fn a_gateway_dies(world: &World) -> Result<()> {
         outage.as_secs_f64()
     );
     let mut table = table(["CLIENT", "ASKS", "ANSWERED BY"]);
-    line(
-        world,
-        &mut table,
-        (STRANGER.0, Protocol::Tcp, address),
-        &who,
-    )?;
+    for (address, who) in [(address, who), EVERYWHERE] {
+        line(
+            world,
+            &mut table,
+            (STRANGER.0, Protocol::Tcp, address),
+            &who,
+        )?;
+    }
     println!("{}", table.trim_fmt());
     Ok(())
 }

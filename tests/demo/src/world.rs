@@ -169,17 +169,22 @@ impl World {
         servers.remove(name);
     }
 
-    /// Changes one object of a manifest: `lines` are added to the document that names it.
-    pub(crate) fn amend(&self, file: &str, object: &str, lines: &str) -> Result<()> {
+    /// Changes one object of a manifest: `lines` are added to the document of this kind that names it.
+    pub(crate) fn amend(
+        &self,
+        file: &str,
+        (kind, object): (&str, &str),
+        lines: &str,
+    ) -> Result<()> {
         let path = self.controller.manifests().join(file);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("reading {}", path.display()))?;
-        let name = format!("\n  name: {object}\n");
+        let (kind, name) = (format!("\nkind: {kind}\n"), format!("\n  name: {object}\n"));
         ensure!(text.contains(&name), "{file} has no object {object}");
         let documents: Vec<String> = text
             .split("\n---\n")
             .map(|document| {
-                let is_it = document.contains(&name);
+                let is_it = document.contains(&kind) && document.contains(&name);
                 format!(
                     "{document}{}{}",
                     if is_it { "\n" } else { "" },
