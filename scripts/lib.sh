@@ -87,7 +87,8 @@ need_tool() {
 }
 
 # C and C++ compilers for the few crates that have such code in them; OVN with what its lab needs; what tests of the
-# Kubernetes side and of newer OVN schemas fetch and build their parts with.
+# Kubernetes side and of newer OVN schemas fetch and build their parts with; what builds the guest's kernel.
 build_packages=(gcc g++ libc6-dev make git ca-certificates)
 lab_packages=(ovn-central ovn-host openvswitch-switch iproute2 ethtool util-linux)
 test_packages=(curl openssl python3 python3-pip debian-archive-keyring)
+kernel_packages=(flex bison bc xz-utils binutils)

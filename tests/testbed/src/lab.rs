@@ -23,6 +23,7 @@
 //! ```
 
 mod chassis;
+mod datapath;
 mod dns;
 mod namespace;
 mod outside;
@@ -39,6 +40,7 @@ use nix::unistd::Uid;
 use tempfile::TempDir;
 
 pub use chassis::Chassis;
+pub use datapath::Datapath;
 pub use dns::{Record, resolve};
 pub use namespace::Namespace;
 pub use outside::{Host, Outside};
@@ -53,6 +55,7 @@ use crate::scratch;
 /// OVN central and its chassis. See the module's words.
 #[derive(Debug)]
 pub struct Lab {
+    datapath: Datapath,
     // In the order in which they are to go: chassis, northd, databases, files.
     chassis: Vec<Chassis>,
     northd: Process,
@@ -84,6 +87,7 @@ impl Lab {
             "the OVN lab makes network namespaces and needs root; `make test` and `make demo` see to it, \
              cargo does with CARGO_TARGET_<TRIPLE>_RUNNER=scripts/as-root"
         );
+        let datapath = Datapath::chosen()?;
         let dir = scratch::directory("lab")?;
         let nb = Standalone::start(&release.schema("ovn-nb")?)?;
         let sb = Standalone::start(&release.schema("ovn-sb")?)?;
@@ -104,7 +108,7 @@ impl Lab {
                     let dir = dir.path().join(name);
                     let (underlay, sb) = (&underlay, &sb);
                     scope.spawn(move || {
-                        Chassis::start(release, name, number, &dir, underlay, &sb.unix())
+                        Chassis::start(release, datapath, name, number, &dir, underlay, &sb.unix())
                     })
                 })
                 .collect();
@@ -124,6 +128,7 @@ impl Lab {
             from.knows(to)?;
         }
         let lab = Self {
+            datapath,
             chassis,
             northd,
             nb,
@@ -167,6 +172,11 @@ impl Lab {
         body(&lab)?;
         std::mem::forget(guard);
         Ok(())
+    }
+
+    /// What all chassis forward with: the one that [`Datapath::chosen`] tells.
+    pub fn datapath(&self) -> Datapath {
+        self.datapath
     }
 
     /// The Northbound's server.

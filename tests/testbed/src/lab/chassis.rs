@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
+use super::datapath::Datapath;
 use super::namespace::Namespace;
 use super::socket;
 use crate::process::{Process, run};
@@ -14,6 +15,9 @@ use crate::release::Release;
 
 /// The bridge between the chassis' tunnel ports; its name need only be unique within its namespace.
 const BRIDGE: &str = "underlay";
+
+/// The Open vSwitch bridge that has a chassis' tunnel address, on the userspace datapath.
+const TUNNELS: &str = "br-phys";
 
 /// Makes the namespace that holds the bridge.
 pub(super) fn underlay(dir: &Path) -> Result<Namespace> {
@@ -28,6 +32,7 @@ pub(super) fn underlay(dir: &Path) -> Result<Namespace> {
 #[derive(Debug)]
 pub struct Chassis {
     name: String,
+    datapath: Datapath,
     dir: PathBuf,
     tunnel_address: String,
     mac: String,
@@ -43,6 +48,7 @@ impl Chassis {
     /// Starts everything; `number` (1 to 250) makes its addresses.
     pub(super) fn start(
         release: &Release,
+        datapath: Datapath,
         name: &str,
         number: u8,
         dir: &Path,
@@ -79,8 +85,9 @@ impl Chassis {
         let db = format!("unix:{}", remote.display());
 
         let tunnel_address = format!("172.31.0.{number}");
-        // The userspace datapath routes the tunnels' packets itself: the tunnel address sits on a bridge of its own.
-        run(Command::new("ovs-vsctl")
+        let bridge_type = datapath.bridge_type();
+        let mut settings = Command::new("ovs-vsctl");
+        settings
             .args([&format!("--db={db}"), "--no-wait", "init", "--"])
             .args(["set", "open_vswitch", "."])
             .arg(format!("external_ids:system-id={name}"))
@@ -88,21 +95,27 @@ impl Chassis {
             .arg(format!("external_ids:ovn-remote=\"{sb}\""))
             .arg("external_ids:ovn-encap-type=geneve")
             .arg(format!("external_ids:ovn-encap-ip={tunnel_address}"))
-            .arg("external_ids:ovn-bridge-datapath-type=netdev")
+            .arg(format!(
+                "external_ids:ovn-bridge-datapath-type={bridge_type}"
+            ))
             .arg("external_ids:ovn-monitor-all=true")
-            .args(["--", "add-br", "br-phys", "--", "set", "bridge", "br-phys"])
-            .arg("datapath_type=netdev")
-            .arg(format!("other_config:hwaddr=\"{mac}\""))
-            .args([
-                "--", "add-port", "br-phys", "eth0", "--", "add-br", "br-int", "--",
-            ])
-            .args([
-                "set",
-                "bridge",
-                "br-int",
-                "datapath_type=netdev",
-                "fail-mode=secure",
-            ]))?;
+            .args(["--", "add-br", "br-int", "--", "set", "bridge", "br-int"])
+            .arg(format!("datapath_type={bridge_type}"))
+            .arg("fail-mode=secure");
+        // The kernel routes its tunnels' packets as it does all others. The userspace datapath does it itself: the
+        // tunnel address sits on a bridge of its own.
+        let tunnel_device = match datapath {
+            Datapath::Kernel => "eth0",
+            Datapath::Userspace => {
+                settings
+                    .args(["--", "add-br", TUNNELS, "--", "set", "bridge", TUNNELS])
+                    .arg(format!("datapath_type={bridge_type}"))
+                    .arg(format!("other_config:hwaddr=\"{mac}\""))
+                    .args(["--", "add-port", TUNNELS, "eth0"]);
+                TUNNELS
+            }
+        };
+        run(&mut settings)?;
         let vswitchd = Process::spawn(
             daemon(release, &namespace, dir, "ovs-vswitchd")?
                 .arg(socket(dir, "ovs-vswitchd"))
@@ -113,7 +126,7 @@ impl Chassis {
         vsctl(&db, &["set", "open_vswitch", ".", "external_ids:lab=ready"])
             .with_context(|| format!("waiting for ovs-vswitchd; its log:\n{}", text(&vswitchd)))?;
         namespace.ip(&format!(
-            "addr add {tunnel_address}/24 dev br-phys\nlink set br-phys up"
+            "addr add {tunnel_address}/24 dev {tunnel_device}\nlink set {tunnel_device} up"
         ))?;
         // It has no option for its control socket: that is ovn-controller.PID.ctl in its run directory.
         let controller = Process::spawn(
@@ -122,6 +135,7 @@ impl Chassis {
         )?;
         Ok(Self {
             name: name.to_owned(),
+            datapath,
             dir: dir.to_path_buf(),
             tunnel_address,
             mac,
@@ -199,14 +213,13 @@ impl Chassis {
         Ok(shown.split("---- ").filter(watched).count())
     }
 
-    /// Tells Open vSwitch where another chassis' tunnels end. Else it would drop the first packet to it and ask by ARP.
+    /// Tells the userspace datapath where another chassis' tunnels end. Else it would drop the first packet to it and
+    /// ask by ARP; the kernel keeps that packet.
     pub(super) fn knows(&self, other: &Self) -> Result<()> {
-        let words = [
-            "tnl/neigh/set",
-            "br-phys",
-            &other.tunnel_address,
-            &other.mac,
-        ];
+        if self.datapath == Datapath::Kernel {
+            return Ok(());
+        }
+        let words = ["tnl/neigh/set", TUNNELS, &other.tunnel_address, &other.mac];
         self.appctl(&words).map(drop)
     }
 
@@ -246,7 +259,8 @@ impl Chassis {
     }
 }
 
-/// Turns off what the userspace datapath lacks on a device that faces it, on either end of the pair.
+/// Turns off what the userspace datapath lacks on a device that faces it, on either end of the pair; the kernel's works
+/// without as well.
 pub(super) fn without_offloads(namespace: &Namespace, device: &str) -> Result<()> {
     namespace
         .run(

@@ -53,7 +53,7 @@ impl Outside {
                 "set",
                 "bridge",
                 &bridge,
-                "datapath_type=netdev",
+                &format!("datapath_type={}", lab.datapath().bridge_type()),
                 "--",
                 "add-port",
                 &bridge,
