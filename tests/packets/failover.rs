@@ -71,18 +71,24 @@ fn feel(
     }
 
     // All at once: it is one fault that all of them feel.
-    let start = Barrier::new(targets.len() + 1);
+    let (start, done) = (
+        Barrier::new(targets.len() + 1),
+        Barrier::new(targets.len() + 1),
+    );
     let gateway = world.lab.node(GATEWAYS[0])?;
     let outages = thread::scope(|scope| -> Result<Vec<Duration>> {
-        let (near, start) = (&play.near, &start);
-        let began = move || {
+        let (near, start, done) = (&play.near, &start, &done);
+        let fault_of_all = move || {
             start.wait();
+            done.wait();
             Ok(())
         };
-        let watch = |target| move || near.outage(target, began);
+        let watch = |target| move || near.outage(target, fault_of_all);
         let watchers = targets.map(|target| scope.spawn(watch(target)));
         start.wait();
-        fault(play, gateway)?;
+        let outcome = fault(play, gateway);
+        done.wait();
+        outcome?;
         let ends = watchers.into_iter().map(|watcher| {
             let end = watcher.join();
             end.unwrap_or_else(|_| Err(anyhow!("a watcher panicked")))
@@ -164,14 +170,65 @@ fn it_dies() -> Result<()> {
     })
 }
 
-/// Nothing in OVN watches the physical network: somebody has to say that the other gateway is to serve.
+/// Nothing in OVN watches the physical network: somebody has to take the node out of service. Back in service it stands by.
 #[test]
 fn its_external_link_is_lost() -> Result<()> {
-    fails(
-        "the gateway's external link is lost, and spec.nodes says another order",
-        |play, gateway| {
+    Play::run_on(&release()?, |play| {
+        let what = "the gateway's external link is lost, and its Node labelled";
+        let _backends = feel(play, what, |play, gateway| {
             gateway.namespace().ip("link set outside down")?;
-            play.prefer(&[GATEWAYS[1], GATEWAYS[0]])
-        },
-    )
+            play.keep_out(GATEWAYS[0], true)
+        })?;
+        let controller = &play.world.controller;
+        let serves = |node: &'static str| {
+            controller.wait_for("eipgateway/internet", |status| status["activeNode"] == node)
+        };
+        serves(GATEWAYS[1])?;
+        let lab = play.world.lab;
+        let gateway = lab.node(GATEWAYS[0])?;
+        gateway.namespace().ip("link set outside up")?;
+        let target = "192.0.2.80:80".parse()?;
+        let back = play.near.outage(target, || {
+            play.keep_out(GATEWAYS[0], false)?;
+            lab.sync()
+        })?;
+        assert_eq!(play.serving()?, GATEWAYS[1]);
+        let other = play.near.outage(target, || {
+            play.keep_out(GATEWAYS[1], true)?;
+            serves(GATEWAYS[0]).map(drop)
+        })?;
+        println!(
+            "without the label: new connections fail for {:.2} s; the other labelled: {:.2} s",
+            back.as_secs_f64(),
+            other.as_secs_f64()
+        );
+        Ok(())
+    })
+}
+
+/// The same where it is taken out of `spec.nodes`, and put back last.
+#[test]
+fn it_is_taken_out() -> Result<()> {
+    Play::run_on(&release()?, |play| {
+        let what = "the gateway's external link is lost, and the node taken out of spec.nodes";
+        let _backends = feel(play, what, |play, gateway| {
+            gateway.namespace().ip("link set outside down")?;
+            play.prefer(&GATEWAYS[1..])
+        })?;
+        let lab = play.world.lab;
+        let gateway = lab.node(GATEWAYS[0])?;
+        gateway.namespace().ip("link set outside up")?;
+        let back = play.near.outage("192.0.2.80:80".parse()?, || {
+            play.prefer(&[GATEWAYS[1], GATEWAYS[0]])?;
+            poll(|| Ok(gateway.watched()? == others(lab, gateway)))
+                .context("the node that is put back does not watch its tunnels")
+        })?;
+        println!(
+            "put back last: new connections fail for {:.2} s",
+            back.as_secs_f64()
+        );
+        lab.sync()?;
+        assert_eq!(play.serving()?, GATEWAYS[1]);
+        Ok(())
+    })
 }

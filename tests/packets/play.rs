@@ -83,6 +83,20 @@ impl<'a, 'b> Play<'a, 'b> {
         self.world.controller.save("gateway.yaml", &manifest)
     }
 
+    /// Says by Kubernetes' label whether a Node is kept out of service.
+    pub(crate) fn keep_out(&self, node: &str, out: bool) -> Result<()> {
+        let label = match out {
+            true => "node.kubernetes.io/exclude-from-external-load-balancers: \"\"",
+            false => "",
+        };
+        let manifest = format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: {node}, labels: {{{label}}}}}\n"
+        );
+        self.world
+            .controller
+            .save(&format!("node-{node}.yaml"), &manifest)
+    }
+
     /// The gateway node that serves, by what OVN says; empty while there is none.
     pub(crate) fn serving(&self) -> Result<String> {
         let lab = self.world.lab;

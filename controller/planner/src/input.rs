@@ -91,6 +91,10 @@ pub struct NamedPort {
     pub port: u16,
 }
 
+/// The label by which Kubernetes keeps a Node out of external load balancers, whatever its value
+/// (`k8s.io/api/core/v1`, `LabelNodeExcludeBalancers`).
+pub(crate) const EXCLUDED_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
 /// A Kubernetes Node, as far as the planner reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Node {

@@ -417,8 +417,8 @@ impl Inventory {
     }
 
     /// The order in which a gateway's nodes are to serve: the spec's, or where a node has failed since, what the
-    /// Northbound records. Nodes that another has taken over from, and those that are not ready, come last, and stay there
-    /// when they are back: every move costs connections.
+    /// Northbound records. Nodes that another has taken over from, and those that are not ready or kept out, come last, and
+    /// stay there when they are back: every move costs connections.
     fn order_of(&self, name: &Name, database: &Database) -> Vec<Name> {
         let Some(gateway) = self.gateways.get(name) else {
             return Vec::new();
@@ -435,7 +435,7 @@ impl Inventory {
         {
             order.rotate_left(rank);
         }
-        order.sort_by_key(|node| !self.node_ready(node));
+        order.sort_by_key(|node| !self.node_serves(node));
         order
     }
 
@@ -486,11 +486,11 @@ impl Inventory {
         Some(found.cloned())
     }
 
-    fn node_ready(&self, node: &Name) -> bool {
-        self.nodes.get(node).is_none_or(|entry| entry.ready)
+    fn node_serves(&self, node: &Name) -> bool {
+        self.nodes.get(node).is_none_or(|entry| entry.serves)
     }
 
-    /// A node's chassis or readiness is another: the gateways it serves have it under another name, or in another place.
+    /// A node's chassis, or whether it serves, is another: the gateways it serves have it under another name, or in another place.
     pub(super) fn gateway_node_changed(&mut self, node: &Name) {
         for (name, gateway) in &self.gateways {
             if gateway.nodes.contains(node) {

@@ -37,7 +37,9 @@ use yusur_crds::{
     YusurServiceStatus,
 };
 
-use crate::input::{Change, Config, Meta, Node, Object, Pod, VirtualMachineInstance};
+use crate::input::{
+    Change, Config, EXCLUDED_LABEL, Meta, Node, Object, Pod, VirtualMachineInstance,
+};
 use crate::name::{Name, ObjectName};
 use crate::nb::Ids;
 use crate::unit::{Kind, ObjectRef, Unit};
@@ -572,7 +574,7 @@ impl Inventory {
         let name = self.intern(&node.meta.name);
         let entry = NodeEntry {
             chassis: node.chassis.as_deref().map(Name::from),
-            ready: node.ready,
+            serves: node.ready && !node.meta.labels.contains_key(EXCLUDED_LABEL),
         };
         if self.nodes.get(&name) != Some(&entry) {
             let rows = self

@@ -441,7 +441,8 @@ impl Subnet {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NodeEntry {
     pub(crate) chassis: Option<Name>,
-    pub(crate) ready: bool,
+    /// Ready, and not kept out of external load balancers.
+    pub(crate) serves: bool,
 }
 
 /// Rows of others that Vpcs and Subnets may adopt, by their name.

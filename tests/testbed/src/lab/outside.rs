@@ -1,11 +1,11 @@
 //! The outside: a physical network that some chassis are on, and hosts there.
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 
 use super::Lab;
 use super::chassis::without_offloads;
@@ -133,27 +133,58 @@ impl Host {
         flow(&self.namespace, address)
     }
 
-    /// Does something that breaks the way to `address`, and measures how long new TCP connections do not work: one is
-    /// opened twenty times a second until twenty in a row were answered promptly. The clock starts at the fault; zero means
-    /// that nobody noticed.
+    /// Does something that may break the way to `address`, and measures how long new TCP connections do not work: one is
+    /// opened twenty times a second, from before the fault until twenty in a row after it were answered promptly. The clock
+    /// starts with `fault`; zero means that nobody noticed.
     ///
     /// # Errors
-    /// Those of `fault`, and if the way is not there again after [`PATIENCE`].
+    /// Those of `fault`, and if the way is not there again [`PATIENCE`] after it.
     pub fn outage(
         &self,
         address: SocketAddr,
         fault: impl FnOnce() -> Result<()>,
     ) -> Result<Duration> {
+        thread::scope(|scope| {
+            let (done, ended) = mpsc::channel();
+            let began = Instant::now();
+            let watcher = scope.spawn(move || self.watch(address, began, &ended));
+            let fault = fault();
+            match fault {
+                // A watcher that has given up says so itself.
+                Ok(()) => drop(done.send(())),
+                Err(_) => drop(done),
+            }
+            let outage = watcher
+                .join()
+                .unwrap_or_else(|_| Err(anyhow!("the watcher panicked")));
+            fault.and(outage)
+        })
+    }
+
+    /// Opens connections until the fault has `ended` and twenty in a row since were answered; returns when the first of them
+    /// all began.
+    fn watch(
+        &self,
+        address: SocketAddr,
+        began: Instant,
+        ended: &mpsc::Receiver<()>,
+    ) -> Result<Duration> {
         let (told, answers) = mpsc::channel();
-        let began = Instant::now();
-        fault()?;
         thread::scope(|scope| {
             // When each attempt began, and whether it was answered promptly.
             let mut attempts: Vec<(Duration, bool)> = Vec::new();
+            // When the fault had ended, and the number of the next attempt.
+            let mut fault: Option<(Duration, usize)> = None;
             loop {
                 let number = attempts.len();
-                let start = began.elapsed();
-                attempts.push((start, false));
+                if fault.is_none() {
+                    match ended.try_recv() {
+                        Ok(()) => fault = Some((began.elapsed(), number)),
+                        Err(TryRecvError::Empty) => {}
+                        Err(TryRecvError::Disconnected) => bail!("the fault did not come to pass"),
+                    }
+                }
+                attempts.push((began.elapsed(), false));
                 let told = told.clone();
                 scope.spawn(move || {
                     let since = Instant::now();
@@ -167,6 +198,7 @@ impl Host {
                         attempt.1 = prompt;
                     }
                 }
+                let Some((end, next)) = fault else { continue };
                 // The newest may still be under way.
                 let finished = attempts
                     .iter()
@@ -177,7 +209,7 @@ impl Host {
                     .rev()
                     .take_while(|(_, prompt)| *prompt)
                     .count();
-                if good >= STEADY {
+                if good >= STEADY && finished >= next + STEADY {
                     let first = finished - good;
                     return Ok(if first == 0 {
                         Duration::ZERO
@@ -186,7 +218,7 @@ impl Host {
                     });
                 }
                 ensure!(
-                    start < PATIENCE,
+                    began.elapsed() < end + PATIENCE,
                     "{address} does not answer any more: {good} of {} connections",
                     attempts.len()
                 );
