@@ -32,7 +32,7 @@ pub(crate) fn spec(more: &str) -> String {
     )
 }
 
-fn addresses(status: &serde_json::Value, field: &str) -> Result<Vec<IpAddr>> {
+pub(crate) fn addresses(status: &serde_json::Value, field: &str) -> Result<Vec<IpAddr>> {
     let list = status[field].as_array().context("addresses")?;
     let list = list.iter().filter_map(|address| address.as_str());
     list.map(|address| Ok(address.parse()?)).collect()

@@ -1,10 +1,16 @@
-//! What needs the kernel's datapath of Open vSwitch. These tests are ignored wherever that is not certain, and run in a
-//! guest that has it by `scripts/test kernel`, which takes every test of this module.
+//! What needs the kernel's datapath of Open vSwitch: scenario 4, a service gateway between clients outside and backends in
+//! several VPCs. These tests are ignored wherever that datapath is not certain, and run in a guest that has it by
+//! `scripts/test kernel`, which takes every test of this module.
 
-use anyhow::{Result, ensure};
-use yusur_testbed::lab::{Datapath, Lab};
+use std::net::{IpAddr, SocketAddr};
 
-use crate::play::{CLIENT, Play, expect};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use yusur_testbed::lab::{AskError, Datapath, Lab, Protocol};
+use yusur_testbed::process::poll;
+
+use crate::crossing::{addresses, lodger, spec};
+use crate::play::{CLIENT, GATEWAYS, Play, asked, expect};
 
 /// A play on the kernel's datapath, or an error that says where there is one.
 pub(crate) fn run(test: impl FnOnce(&Play<'_, '_>) -> Result<()>) -> Result<()> {
@@ -47,5 +53,96 @@ fn the_kernel_itself_balances() -> Result<()> {
             "{gateway} tracks no connection in its kernel"
         );
         Ok(())
+    })
+}
+
+/// Asks a service with backends in both VPCs, from the segment and from behind its router, and expects the backends to see
+/// the service gateway.
+fn by_the_service_gateway(play: &Play<'_, '_>, eips: &[IpAddr]) -> Result<()> {
+    let gateway = play.world.controller.status("eipgateway/internet")?;
+    let sources = addresses(&gateway["serviceGateway"], "addresses")?;
+    ensure!(sources.len() == eips.len(), "{gateway:#}");
+    for (eip, source) in eips.iter().zip(sources) {
+        for host in [&play.far, &play.near] {
+            let target = SocketAddr::new(*eip, 80);
+            expect(host, target, &source.to_string(), &["blue/far", "blue/own"])?;
+        }
+    }
+    Ok(())
+}
+
+/// That the service's connections from outside take the service gateway; its external addresses.
+fn eips(status: &Value) -> Result<Vec<IpAddr>> {
+    ensure!(
+        status["paths"] == serde_json::json!(["Vpc", "EipServiceGateway", "Join"]),
+        "{status:#}"
+    );
+    addresses(status, "eips")
+}
+
+const EIP: &str = "  eip: {ipFamilies: [IPv4, IPv6]}";
+
+#[test]
+#[ignore = "needs the kernel's datapath: scripts/test kernel"]
+fn backends_in_several_vpcs_see_the_service_gateway() -> Result<()> {
+    run(|play| {
+        let world = play.world;
+        world.allow("red", "red, blue")?;
+        let client = world.pod("blue/client", "node1", "{}")?;
+        let _own = world.pod("blue/own", "node1", "{app: web}")?;
+        let _far = lodger(world, "blue/far", "node2", "{app: web}")?;
+        let eips = eips(&world.service("blue/web", &spec(EIP))?)?;
+        by_the_service_gateway(play, &eips)?;
+        for eip in &eips {
+            assert!(play.near.resolves(*eip)?);
+            // A workload of the service's own VPC.
+            for _ in 0..20 {
+                asked(&client, SocketAddr::new(*eip, 80))?;
+            }
+        }
+        // Guarded: the source that counts is the client's, not the service gateway's.
+        let guarded = format!("{EIP}\n  sourceRanges: [198.51.100.0/24, \"2001:db8:c::/64\"]");
+        world.service("blue/web", &spec(&guarded))?;
+        for eip in eips {
+            let target = SocketAddr::new(eip, 80);
+            for _ in 0..20 {
+                play.far
+                    .ask(Protocol::Tcp, target)
+                    .with_context(|| format!("{CLIENT:?} asks {target}"))?;
+            }
+            let near = play.near.ask(Protocol::Tcp, target);
+            assert!(matches!(near, Err(AskError::Silence)), "{near:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs the kernel's datapath: scripts/test kernel"]
+fn the_service_gateway_goes_where_the_gateway_goes() -> Result<()> {
+    run(|play| {
+        let world = play.world;
+        world.allow("red", "red, blue")?;
+        let _own = world.pod("blue/own", "node1", "{app: web}")?;
+        let _far = lodger(world, "blue/far", "node2", "{app: web}")?;
+        let eips = eips(&world.service("blue/web", &spec(EIP))?)?;
+        let settles = |node: &str| -> Result<()> {
+            poll(|| Ok(play.serving()? == node))
+                .with_context(|| format!("waiting for {node} to serve"))?;
+            world.controller.wait_for("eipgateway/internet", |status| {
+                status["serviceGateway"]["node"] == node
+            })?;
+            world.lab.sync()
+        };
+        settles(GATEWAYS[0])?;
+        by_the_service_gateway(play, &eips)?;
+        let node = format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: {}}}\n\
+             status: {{conditions: [{{type: Ready, status: \"False\"}}]}}\n",
+            GATEWAYS[0]
+        );
+        world.controller.save("node.yaml", &node)?;
+        settles(GATEWAYS[1])?;
+        by_the_service_gateway(play, &eips)
     })
 }
