@@ -1,5 +1,5 @@
 //! The story: who answers, a backend that dies, a neighbour that must not see, an accident that mends itself, clients
-//! outside, an address for both VPCs, a gateway that dies.
+//! outside, a gateway that dies, an address for both VPCs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -35,8 +35,10 @@ pub(crate) fn tell(world: &World) -> Result<()> {
     neighbours_do_not_meet(world)?;
     an_accident_mends_itself(world)?;
     the_outside_comes_in(world)?;
-    one_address_for_both(world)?;
-    a_gateway_dies(world)
+    a_gateway_dies(world)?;
+    // Behind the gateway's death: Open vSwitch 3.1's userspace datapath may abort on a node when a gateway that has balanced
+    // over VPCs fails over under it (an assertion in conntrack's conn_update_state; later releases do not).
+    one_address_for_both(world)
 }
 
 /// A table in the style of kubectl's.
@@ -353,11 +355,20 @@ fn one_address_for_both(world: &World) -> Result<()> {
     world
         .controller
         .wait_for_condition(object, 1, "Programmed")?;
-    world.lab.sync()?;
     let (address, who) = EVERYWHERE;
     let target = address.parse()?;
-    poll(|| Ok(world.stranger.ask(Protocol::Tcp, target).is_ok()))
-        .context("waiting for the external address of both VPCs")?;
+    // The dead node cannot say that it forwards by this.
+    let mut seen = BTreeSet::new();
+    poll(|| {
+        seen.extend(
+            world
+                .stranger
+                .ask(Protocol::Tcp, target)
+                .map(|reply| reply.who),
+        );
+        Ok(seen.len() == who.len())
+    })
+    .with_context(|| format!("waiting for {who:?} behind {address}: {seen:?}"))?;
     let mut table = table(["CLIENT", "ASKS", "ANSWERED BY"]);
     line(
         world,
@@ -389,14 +400,12 @@ fn a_gateway_dies(world: &World) -> Result<()> {
         outage.as_secs_f64()
     );
     let mut table = table(["CLIENT", "ASKS", "ANSWERED BY"]);
-    for (address, who) in [(address, who), EVERYWHERE] {
-        line(
-            world,
-            &mut table,
-            (STRANGER.0, Protocol::Tcp, address),
-            &who,
-        )?;
-    }
+    line(
+        world,
+        &mut table,
+        (STRANGER.0, Protocol::Tcp, address),
+        &who,
+    )?;
     println!("{}", table.trim_fmt());
     Ok(())
 }
