@@ -29,8 +29,8 @@ fn a_change_costs_what_it_is() {
     let mut few = World::new(10, 100);
     let mut many = World::new(100, 1_000);
     for at in [3, 9] {
-        let cost = few.change(at, 7);
+        let cost = few.change(few.version(at, 7));
         assert!(cost.units > 0 && cost.operations > 0, "{cost:?}");
-        assert_eq!(cost, many.change(at, 7), "service {at}");
+        assert_eq!(cost, many.change(many.version(at, 7)), "service {at}");
     }
 }

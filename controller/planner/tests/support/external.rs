@@ -60,9 +60,14 @@ impl World {
             .collect()
     }
 
-    /// Another version of the service `at`: taken in and planned, not written.
-    pub fn change(&mut self, at: usize, version: u8) -> Cost {
-        self.inventory.apply(service(at, self.vpcs, version));
+    /// Another version of the service `at`.
+    pub fn version(&self, at: usize, version: u8) -> Change {
+        service(at, self.vpcs, version)
+    }
+
+    /// Takes in a change and plans it, without writing it.
+    pub fn change(&mut self, change: Change) -> Cost {
+        self.inventory.apply(change);
         let content = self.northbound.model.content();
         let units: Vec<Unit> = self.inventory.take_dirty(content, 1000);
         let plan = plan(&units, &self.inventory, content);
