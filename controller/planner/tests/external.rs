@@ -34,3 +34,20 @@ fn a_change_costs_what_it_is() {
         assert_eq!(cost, many.change(many.version(at, 7)), "service {at}");
     }
 }
+
+/// The only service of a service gateway is one service: its change is not all VPCs'.
+#[test]
+fn the_only_service_of_a_service_gateway_costs_what_it_is() {
+    let worlds = [(10, 100), (100, 1_000)].map(|(vpcs, services)| {
+        let mut world = World::new(vpcs, services);
+        world.write(world.through(9, 1));
+        world
+    });
+    let costs = worlds.map(|mut world| world.change(world.through(9, 2)));
+    assert!(
+        costs[0].units > 0 && costs[0].operations > 0,
+        "{:?}",
+        costs[0]
+    );
+    assert_eq!(costs[0], costs[1]);
+}

@@ -19,6 +19,9 @@ pub(super) struct Joins {
     pub(super) made: HashMap<ObjectName, Wish>,
     /// By EIP gateway, the services whose outside goes by its service gateway.
     pub(super) through: HashMap<Name, BTreeSet<ObjectName>>,
+    /// EIP gateways of which `through` has changed, and those that had a service gateway when it was last looked at.
+    pub(super) through_changed: BTreeSet<Name>,
+    pub(super) with_service_gateway: BTreeSet<Name>,
     /// The same by VPC; the first counts.
     pub(super) wishes: HashMap<Name, BTreeMap<(Need, i64, ObjectName), Name>>,
     /// The gateways that VPCs must join, as far as they have been looked at.
@@ -53,6 +56,7 @@ impl Joins {
         if wish.through {
             let services = self.through.entry(wish.gateway.clone()).or_default();
             services.insert(name.clone());
+            self.through_changed.insert(wish.gateway.clone());
         }
         self.made.insert(name.clone(), wish);
     }
@@ -60,7 +64,9 @@ impl Joins {
     pub(super) fn unmake(&mut self, name: &ObjectName, wish: Wish) {
         let key = (wish.need, wish.created, name.clone());
         if let Some(services) = self.through.get_mut(&wish.gateway) {
-            services.remove(name);
+            if services.remove(name) {
+                self.through_changed.insert(wish.gateway.clone());
+            }
             if services.is_empty() {
                 self.through.remove(&wish.gateway);
             }

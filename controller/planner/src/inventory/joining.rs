@@ -24,12 +24,7 @@ impl Inventory {
         if self.joins.made.get(name) != wish.as_ref() {
             self.forget_wish(name);
             if let Some(wish) = wish {
-                let gateway = wish.through.then(|| wish.gateway.clone());
-                let new = gateway.filter(|gateway| !self.has_service_gateway(gateway));
                 self.joins.make(name, wish);
-                if let Some(gateway) = new {
-                    self.service_gateway_changed(&gateway);
-                }
             }
         }
     }
@@ -37,17 +32,28 @@ impl Inventory {
     /// A service is about to go, or to change: it wishes for nothing until it is looked at again.
     pub(super) fn forget_wish(&mut self, name: &ObjectName) {
         if let Some(wish) = self.joins.made.remove(name) {
-            let gateway = wish.through.then(|| wish.gateway.clone());
             self.joins.unmake(name, wish);
-            if let Some(gateway) = gateway.filter(|gateway| !self.has_service_gateway(gateway)) {
-                self.service_gateway_changed(&gateway);
-            }
         }
     }
 
     /// True if services need the gateway's service gateway.
     pub(crate) fn has_service_gateway(&self, gateway: &Name) -> bool {
         self.joins.through.contains_key(gateway)
+    }
+
+    /// Which gateways have a service gateway now, or none any more, after all that changed: a service that is looked at
+    /// again may be the only one.
+    pub(super) fn settle_service_gateways(&mut self) {
+        for gateway in std::mem::take(&mut self.joins.through_changed) {
+            let differs = if self.has_service_gateway(&gateway) {
+                self.joins.with_service_gateway.insert(gateway.clone())
+            } else {
+                self.joins.with_service_gateway.remove(&gateway)
+            };
+            if differs {
+                self.service_gateway_changed(&gateway);
+            }
+        }
     }
 
     /// There is a service gateway now, or none any more: VPCs have routes on it.

@@ -38,7 +38,7 @@ impl World {
             }
         }
         for at in 0..services {
-            inventory.apply(service(at, vpcs, 0));
+            inventory.apply(service(at, vpcs, 0, "Preserve"));
         }
         let mut northbound = Memory::new(schema());
         inventory.load(northbound.model.content());
@@ -62,7 +62,18 @@ impl World {
 
     /// Another version of the service `at`.
     pub fn version(&self, at: usize, version: u8) -> Change {
-        service(at, self.vpcs, version)
+        service(at, self.vpcs, version, "Preserve")
+    }
+
+    /// The same by way of the service gateway.
+    pub fn through(&self, at: usize, version: u8) -> Change {
+        service(at, self.vpcs, version, "ServiceGateway")
+    }
+
+    /// Takes in a change and writes what follows.
+    pub fn write(&mut self, change: Change) {
+        self.inventory.apply(change);
+        run(&mut self.inventory, &mut self.northbound, 1000).expect("the plan goes through");
     }
 
     /// Takes in a change and plans it, without writing it.
@@ -99,7 +110,7 @@ fn network(vpc: usize) -> [Change; 2] {
 }
 
 /// The service `at`, whose second backend differs from version to version.
-fn service(at: usize, vpcs: usize, version: u8) -> Change {
+fn service(at: usize, vpcs: usize, version: u8, source: &str) -> Change {
     let number = u32::try_from(at).expect("small");
     let address = |base: u32| Ipv4Addr::from(base + number).to_string();
     let (own, other) = (at % vpcs, (at + 1) % vpcs);
@@ -110,7 +121,7 @@ fn service(at: usize, vpcs: usize, version: u8) -> Change {
             .push(json!({ "kind": "VM", "vpc": format!("v{other}"), "addresses": ["10.0.0.11"] }));
     }
     let spec = json!({ "vpc": format!("v{own}"), "clusterIP": address(0x0a60_0001), "eip": { "addresses": [address(0xac10_000a)] },
-        "sourceAddress": "Preserve", "ports": [{ "port": 80, "targetPort": 8080 }], "backends": backends });
+        "sourceAddress": source, "ports": [{ "port": 80, "targetPort": 8080 }], "backends": backends });
     Change::YusurService(object(
         &format!("ns-{}", at % 50),
         &format!("service-{at}"),
