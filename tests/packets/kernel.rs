@@ -33,29 +33,6 @@ fn tracked(lab: &Lab, chassis: &str, port: u16) -> Result<usize> {
         .count())
 }
 
-/// That it is the kernel which forwards here, and not ovs-vswitchd in its stead.
-#[test]
-#[ignore = "needs the kernel's datapath: scripts/test kernel"]
-fn the_kernel_itself_balances() -> Result<()> {
-    run(|play| {
-        let world = play.world;
-        let _web = [
-            world.pod("blue/a", "node1", "{app: web}")?,
-            world.pod("blue/b", "node2", "{app: web}")?,
-        ];
-        let eips = play.service("blue/web", "  eip: {ipFamilies: [IPv4, IPv6]}")?;
-        for (family, eip) in eips.iter().enumerate() {
-            expect(&play.far, *eip, CLIENT[family], &["blue/a", "blue/b"])?;
-        }
-        let gateway = play.serving()?;
-        ensure!(
-            tracked(world.lab, &gateway, 80)? > 0,
-            "{gateway} tracks no connection in its kernel"
-        );
-        Ok(())
-    })
-}
-
 /// Asks a service with backends in both VPCs, from the segment and from behind its router, and expects the backends to see
 /// the service gateway.
 fn by_the_service_gateway(play: &Play<'_, '_>, eips: &[IpAddr]) -> Result<()> {
@@ -93,6 +70,12 @@ fn backends_in_several_vpcs_see_the_service_gateway() -> Result<()> {
         let _far = lodger(world, "blue/far", "node2", "{app: web}")?;
         let eips = eips(&world.service("blue/web", &spec(EIP))?)?;
         by_the_service_gateway(play, &eips)?;
+        // It was the kernel that forwarded, and not ovs-vswitchd in its stead.
+        let gateway = play.serving()?;
+        ensure!(
+            tracked(world.lab, &gateway, 80)? > 0,
+            "{gateway} tracks no connection in its kernel"
+        );
         for eip in &eips {
             assert!(play.near.resolves(*eip)?);
             // A workload of the service's own VPC.
