@@ -10,6 +10,7 @@ use hashbrown::hash_map::Entry;
 use uuid::Uuid;
 
 use crate::atom::{Atom, Name};
+use crate::datum::Datum;
 use crate::row::Row;
 
 /// Computes the keys of a row: pushes none, one or several.
@@ -19,7 +20,14 @@ type KeysOf = dyn Fn(&Row, &mut Vec<Atom>) + Send + Sync;
 #[derive(Clone)]
 pub struct Index {
     pub(crate) name: Name,
-    pub(crate) keys: Arc<KeysOf>,
+    keys: Keys,
+}
+
+#[derive(Clone)]
+enum Keys {
+    /// The elements, or the keys, of the column that the index is called like.
+    Column,
+    Computed(Arc<KeysOf>),
 }
 
 impl Index {
@@ -30,21 +38,17 @@ impl Index {
     ) -> Self {
         Self {
             name: name.into(),
-            keys: Arc::new(keys),
+            keys: Keys::Computed(Arc::new(keys)),
         }
     }
 
     /// The index of a column's elements: a scalar is found by its value, a row with a set by each of its elements,
     /// one with a map by each key. The index is called like the column.
     pub fn column(column: impl Into<Name>) -> Self {
-        let column = column.into();
-        let name = column.clone();
-        Self::new(name, move |row, keys| {
-            if let Some(datum) = row.get(&column) {
-                keys.extend(datum.elements().iter().cloned());
-                keys.extend(datum.pairs().iter().map(|(key, _)| key.clone()));
-            }
-        })
+        Self {
+            name: column.into(),
+            keys: Keys::Column,
+        }
     }
 
     /// The index of what a column holding a map has for `key`. The index is called `column:key`.
@@ -67,93 +71,119 @@ impl fmt::Debug for Index {
 #[derive(Debug)]
 enum Rows {
     One(Uuid),
-    Many(BTreeSet<Uuid>),
+    #[expect(
+        clippy::box_collection,
+        reason = "two thirds the size of a set in place"
+    )]
+    Many(Box<BTreeSet<Uuid>>),
 }
 
 /// An index and its content.
 #[derive(Debug)]
 pub(crate) struct IndexState {
     pub(crate) index: Index,
-    entries: HashMap<Atom, Rows>,
-    /// Used again for every row, to save an allocation each.
-    keys: Vec<Atom>,
+    entries: Entries,
+    /// What a row's keys were and are; used again for every row, to save an allocation each.
+    keys: [Vec<Atom>; 2],
 }
+
+#[derive(Debug, Default)]
+struct Entries(HashMap<Atom, Rows>);
 
 impl IndexState {
     pub(crate) fn new(index: Index) -> Self {
         Self {
             index,
-            entries: HashMap::new(),
-            keys: Vec::new(),
+            entries: Entries::default(),
+            keys: Default::default(),
         }
     }
 
     /// Fits the index to a row's change.
     pub(crate) fn change(&mut self, uuid: Uuid, old: Option<&Row>, new: Option<&Row>) {
-        let mut keys = std::mem::take(&mut self.keys);
-        if let Some(old) = old {
-            (self.index.keys)(old, &mut keys);
-        }
-        let olds = keys.len();
-        if let Some(new) = new {
-            (self.index.keys)(new, &mut keys);
-        }
-        // Most changes leave an index's keys alone.
-        if keys[..olds] != keys[olds..] {
-            let (before, after) = keys.split_at(olds);
-            if before.is_sorted() && after.is_sorted() {
-                // The elements of a set of thousands of which one differs: touch that one.
-                self.change_sorted(uuid, before, after);
-            } else {
-                for key in before {
-                    self.remove(key, uuid);
+        let keys = match &self.index.keys {
+            Keys::Column => {
+                let [old, new] = [old, new].map(|row| row?.get(&self.index.name));
+                // Most changes leave an index's keys alone.
+                if old != new {
+                    self.entries.change(uuid, elements(old), elements(new));
                 }
-                for key in keys.drain(olds..) {
-                    self.insert(key, uuid);
-                }
+                return;
             }
+            Keys::Computed(keys) => keys,
+        };
+        for (row, sorted) in [old, new].into_iter().zip(&mut self.keys) {
+            if let Some(row) = row {
+                keys(row, sorted);
+            }
+            sorted.sort_unstable();
+            sorted.dedup();
         }
-        keys.clear();
-        self.keys = keys;
+        let [before, after] = &mut self.keys;
+        if before != after {
+            self.entries.change(uuid, before.iter(), after.iter());
+        }
+        before.clear();
+        after.clear();
     }
 
-    /// Replaces sorted keys by sorted keys.
-    fn change_sorted(&mut self, uuid: Uuid, before: &[Atom], after: &[Atom]) {
-        let (mut at, mut to) = (0, 0);
-        while at < before.len() || to < after.len() {
-            let order = match (before.get(at), after.get(to)) {
+    /// The rows under `key`, sorted.
+    pub(crate) fn find(&self, key: &Atom) -> Found<'_> {
+        match self.entries.0.get(key) {
+            None => Found::None,
+            Some(Rows::One(uuid)) => Found::One(Some(*uuid)),
+            Some(Rows::Many(rows)) => Found::Many(rows.iter()),
+        }
+    }
+
+    /// All keys, in no order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Atom> {
+        self.entries.0.keys()
+    }
+
+    /// An estimate of the bytes the index holds; rows that share a key are counted as if they did not.
+    pub(crate) fn memory(&self, rows: usize) -> usize {
+        self.entries.0.allocation_size()
+            + rows.saturating_sub(self.entries.0.len()) * size_of::<Uuid>() * 2
+    }
+}
+
+impl Entries {
+    /// Replaces a row's sorted keys: touches those that differ, of thousands perhaps one.
+    fn change<'a>(
+        &mut self,
+        uuid: Uuid,
+        before: impl Iterator<Item = &'a Atom>,
+        after: impl Iterator<Item = &'a Atom>,
+    ) {
+        let (mut before, mut after) = (before.peekable(), after.peekable());
+        loop {
+            let order = match (before.peek(), after.peek()) {
                 (Some(old), Some(new)) => old.cmp(new),
                 (Some(_), None) => Ordering::Less,
-                _ => Ordering::Greater,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return,
             };
-            match order {
-                Ordering::Equal => {
-                    at += 1;
-                    to += 1;
-                }
-                Ordering::Less => {
-                    // A key that the row pushed twice and now once is still there.
-                    if after.binary_search(&before[at]).is_err() {
-                        self.remove(&before[at], uuid);
-                    }
-                    at += 1;
-                }
-                Ordering::Greater => {
-                    self.insert(after[to].clone(), uuid);
-                    to += 1;
-                }
+            let old = before.next_if(|_| order.is_le());
+            let new = after.next_if(|_| order.is_ge());
+            match (old, new) {
+                (Some(old), None) => self.remove(old, uuid),
+                (None, Some(new)) => self.insert(new.clone(), uuid),
+                _ => {}
             }
         }
     }
 
     fn insert(&mut self, key: Atom, uuid: Uuid) {
-        match self.entries.entry(key) {
+        match self.0.entry(key) {
             Entry::Vacant(free) => {
                 free.insert(Rows::One(uuid));
             }
             Entry::Occupied(mut taken) => match taken.get_mut() {
                 Rows::One(other) if *other == uuid => {}
-                Rows::One(other) => *taken.get_mut() = Rows::Many(BTreeSet::from([*other, uuid])),
+                Rows::One(other) => {
+                    *taken.get_mut() = Rows::Many(Box::new(BTreeSet::from([*other, uuid])));
+                }
                 Rows::Many(rows) => {
                     rows.insert(uuid);
                 }
@@ -162,7 +192,7 @@ impl IndexState {
     }
 
     fn remove(&mut self, key: &Atom, uuid: Uuid) {
-        let Some(rows) = self.entries.get_mut(key) else {
+        let Some(rows) = self.0.get_mut(key) else {
             return;
         };
         let left = match rows {
@@ -173,29 +203,17 @@ impl IndexState {
             }
         };
         if !left {
-            self.entries.remove(key);
+            self.0.remove(key);
         }
     }
+}
 
-    /// The rows under `key`, sorted.
-    pub(crate) fn find(&self, key: &Atom) -> Found<'_> {
-        match self.entries.get(key) {
-            None => Found::None,
-            Some(Rows::One(uuid)) => Found::One(Some(*uuid)),
-            Some(Rows::Many(rows)) => Found::Many(rows.iter()),
-        }
-    }
-
-    /// All keys, in no order.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &Atom> {
-        self.entries.keys()
-    }
-
-    /// An estimate of the bytes the index holds; rows that share a key are counted as if they did not.
-    pub(crate) fn memory(&self, rows: usize) -> usize {
-        self.entries.allocation_size()
-            + rows.saturating_sub(self.entries.len()) * size_of::<Uuid>() * 2
-    }
+/// The elements of a set, or the keys of a map, sorted.
+fn elements(datum: Option<&Datum>) -> impl Iterator<Item = &Atom> {
+    datum.into_iter().flat_map(|datum| {
+        let keys = datum.pairs().iter().map(|(key, _)| key);
+        datum.elements().iter().chain(keys)
+    })
 }
 
 /// Iterates over the rows under one key.

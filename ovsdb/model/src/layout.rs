@@ -1,5 +1,6 @@
 //! Layouts: which tables and columns a monitor follows, and how their rows lie in memory.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,9 +24,9 @@ pub struct Layout {
 #[derive(Debug, PartialEq)]
 pub struct TableLayout {
     name: Name,
+    /// With the defaults: what a row holds that nothing was said of.
     columns: Columns,
     types: Box<[ColumnType]>,
-    defaults: Box<[Datum]>,
 }
 
 impl Layout {
@@ -49,9 +50,12 @@ impl Layout {
             }
             let layout = TableLayout {
                 name: name.clone(),
-                columns: Columns::new(kinds.keys().map(|column| (*column).clone())),
+                columns: Columns::with_common(
+                    kinds
+                        .iter()
+                        .map(|(column, kind)| ((*column).clone(), kind.default_datum())),
+                ),
                 types: kinds.values().map(|kind| (*kind).clone()).collect(),
-                defaults: kinds.values().map(|kind| kind.default_datum()).collect(),
             };
             tables.insert(name.clone(), Arc::new(layout));
         }
@@ -133,14 +137,11 @@ impl TableLayout {
         &self.types[position]
     }
 
-    /// What a row holds that nothing was said of.
-    pub(crate) fn defaults(&self) -> Box<[Datum]> {
-        self.defaults.clone()
-    }
-
-    /// The row of these values, one for each of [`TableLayout::columns`].
-    pub(crate) fn row(&self, values: Box<[Datum]>) -> Row {
-        // Both callers start from `defaults`, which has as many values as there are columns.
-        Row::from_parts(self.columns.clone(), values).unwrap_or_default()
+    /// The row that holds these values, one for each of [`TableLayout::columns`]; defaults where there is none.
+    pub(crate) fn row(&self, mut values: Vec<Option<Datum>>) -> Row {
+        Row::sparse(&self.columns, |at| match values[at].take() {
+            Some(value) => Cow::Owned(value),
+            None => Cow::Borrowed(self.columns.common(at)),
+        })
     }
 }

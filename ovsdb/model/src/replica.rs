@@ -145,18 +145,22 @@ fn modified(
     old: &Row,
     changes: Vec<ColumnUpdate>,
 ) -> Result<Row, &'static str> {
-    let mut row = old.clone();
-    for ColumnUpdate { position, value } in changes {
-        let column = &layout.columns().names()[position];
-        let slot = row
-            .get_mut(column)
-            .ok_or("a column that was modified is not there")?;
-        *slot = if layout.kind_at(position).is_composite() {
-            slot.apply_diff(&value)
-                .map_err(|_| "a difference is not of its column's kind")?
-        } else {
-            value
-        };
-    }
-    Ok(row)
+    let changes = changes
+        .into_iter()
+        .map(|change| -> Result<_, &'static str> {
+            let ColumnUpdate { position, value } = change;
+            let at = old
+                .columns()
+                .position(&layout.columns().names()[position])
+                .ok_or("a column that was modified is not there")?;
+            let value = if layout.kind_at(position).is_composite() {
+                old.value(at)
+                    .apply_diff(&value)
+                    .map_err(|_| "a difference is not of its column's kind")?
+            } else {
+                value
+            };
+            Ok((at, value))
+        });
+    Ok(old.changed(changes.collect::<Result<_, _>>()?))
 }

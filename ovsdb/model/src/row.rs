@@ -1,5 +1,7 @@
 //! Rows: columns by name, with the names shared between the rows of a table.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -11,8 +13,14 @@ use crate::atom::Name;
 use crate::datum::Datum;
 
 /// A sorted set of column names, shared by all rows that have just these columns.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Columns(Arc<[Name]>);
+#[derive(Clone)]
+pub struct Columns(Arc<Shape>);
+
+struct Shape {
+    names: Box<[Name]>,
+    /// What a row holds in the columns it does not keep itself; empty where every row keeps all of them.
+    common: Box<[Datum]>,
+}
 
 impl Columns {
     /// These names, sorted, each once.
@@ -20,27 +28,45 @@ impl Columns {
         let mut names: Vec<Name> = names.into_iter().map(Into::into).collect();
         names.sort_unstable();
         names.dedup();
-        Self(names.into())
+        Self::of_sorted(names)
+    }
+
+    fn of_sorted(names: Vec<Name>) -> Self {
+        let (names, common) = (names.into(), Box::default());
+        Self(Arc::new(Shape { names, common }))
+    }
+
+    /// Columns, sorted by name, with what most rows hold in each: rows do not keep that themselves.
+    pub(crate) fn with_common(columns: impl IntoIterator<Item = (Name, Datum)>) -> Self {
+        let (names, common): (Vec<Name>, Vec<Datum>) = columns.into_iter().unzip();
+        let (names, common) = (names.into(), common.into());
+        Self(Arc::new(Shape { names, common }))
     }
 
     /// The names, sorted.
     pub fn names(&self) -> &[Name] {
-        &self.0
+        &self.0.names
     }
 
     /// Where `name` stands among them.
     pub fn position(&self, name: &str) -> Option<usize> {
-        self.0.binary_search_by(|own| own.as_str().cmp(name)).ok()
+        let names = self.names();
+        names.binary_search_by(|own| own.as_str().cmp(name)).ok()
+    }
+
+    /// What most rows hold in the column at this position.
+    pub(crate) fn common(&self, at: usize) -> &Datum {
+        &self.0.common[at]
     }
 
     /// The number of columns.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.names().len()
     }
 
     /// True without any column.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.names().is_empty()
     }
 
     /// True if both are one object in memory, which is quicker to tell than equality.
@@ -49,34 +75,123 @@ impl Columns {
     }
 }
 
+impl PartialEq for Columns {
+    fn eq(&self, other: &Self) -> bool {
+        self.same(other) || self.names() == other.names()
+    }
+}
+
+impl Eq for Columns {}
+
+impl PartialOrd for Columns {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Columns {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.names().cmp(other.names())
+    }
+}
+
+impl Hash for Columns {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.names().hash(state);
+    }
+}
+
 impl fmt::Debug for Columns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.iter()).finish()
+        f.debug_set().entries(self.names()).finish()
     }
 }
 
 /// A row, or the part of one that is spoken of: some columns and what each holds.
 ///
-/// A column that is not there is not known (or not meant), which is not the same as empty.
-#[derive(Clone, Eq)]
+/// A column that is not there is not known (or not meant), which is not the same as empty. Rows of the replica keep only
+/// what is not the default of its column, which is kept once for the table.
+#[derive(Clone)]
 pub struct Row {
     columns: Columns,
+    /// Which columns have their value in `values`: a bit for each of the first 64. Those that follow always have.
+    kept: u64,
     values: Box<[Datum]>,
 }
 
 impl Row {
     /// A row without any column.
     pub fn new() -> Self {
-        Self {
-            columns: Columns(Arc::new([])),
-            values: Box::default(),
-        }
+        Self::dense(Columns::of_sorted(Vec::new()), Box::default())
     }
 
     /// A row of these columns. `values` belong to the names of `columns` one by one; `None` if there are more or fewer.
     pub fn from_parts(columns: Columns, values: impl Into<Box<[Datum]>>) -> Option<Self> {
         let values = values.into();
-        (columns.len() == values.len()).then_some(Self { columns, values })
+        (columns.len() == values.len()).then(|| Self::dense(columns, values))
+    }
+
+    /// As many values as columns.
+    fn dense(columns: Columns, values: Box<[Datum]>) -> Self {
+        Self {
+            columns,
+            kept: u64::MAX,
+            values,
+        }
+    }
+
+    /// A row of these columns that keeps what is not common; `value` says what the column at a position holds.
+    pub(crate) fn sparse<'a>(
+        columns: &Columns,
+        mut value: impl FnMut(usize) -> Cow<'a, Datum>,
+    ) -> Self {
+        let mut kept = u64::MAX;
+        let mut values: Vec<Datum> = Vec::with_capacity(columns.len());
+        for at in 0..columns.len() {
+            let value = value(at);
+            match columns.0.common.get(at) {
+                Some(common) if at < 64 && *common == *value => kept &= !(1 << at),
+                // A text that two columns hold is kept once.
+                _ => values.push(match values.iter().find(|other| **other == *value) {
+                    Some(same) => same.clone(),
+                    None => value.into_owned(),
+                }),
+            }
+        }
+        Self {
+            columns: columns.clone(),
+            kept,
+            values: values.into(),
+        }
+    }
+
+    /// This row with other values in the columns at these positions.
+    pub(crate) fn changed(&self, mut changes: Vec<(usize, Datum)>) -> Self {
+        Self::sparse(&self.columns, |at| {
+            let change = changes.iter_mut().find(|(position, _)| *position == at);
+            change.map_or_else(
+                || Cow::Borrowed(self.value(at)),
+                |(_, value)| Cow::Owned(std::mem::take(value)),
+            )
+        })
+    }
+
+    /// What the column at this position holds.
+    pub(crate) fn value(&self, at: usize) -> &Datum {
+        let (own, before) = match at {
+            0..64 => (self.kept >> at & 1 == 1, self.kept & !(u64::MAX << at)),
+            _ => (true, self.kept),
+        };
+        if own {
+            &self.values[before.count_ones() as usize + at.saturating_sub(64)]
+        } else {
+            self.columns.common(at)
+        }
+    }
+
+    /// What the columns hold, in their order.
+    fn all(&self) -> impl ExactSizeIterator<Item = &Datum> {
+        (0..self.len()).map(|at| self.value(at))
     }
 
     /// This row with `column` set.
@@ -89,50 +204,55 @@ impl Row {
     /// Sets `column`, which joins the row if it is new to it.
     pub fn set(&mut self, column: impl Into<Name>, value: impl Into<Datum>) {
         let (column, value) = (column.into(), value.into());
-        match self.columns.0.binary_search(&column) {
-            Ok(at) => self.values[at] = value,
+        let (mut names, mut values) = self.take();
+        match names.names().binary_search(&column) {
+            Ok(at) => values[at] = value,
             Err(at) => {
-                let mut names = self.columns.0.to_vec();
-                names.insert(at, column);
-                self.columns = Columns(names.into());
-                let mut values = std::mem::take(&mut self.values).into_vec();
+                let mut longer = names.names().to_vec();
+                longer.insert(at, column);
+                names = Columns::of_sorted(longer);
                 values.insert(at, value);
-                self.values = values.into_boxed_slice();
             }
         }
+        *self = Self::dense(names, values.into());
     }
 
     /// Takes `column` out of the row.
     pub fn remove(&mut self, column: &str) -> Option<Datum> {
         let at = self.columns.position(column)?;
-        let mut names = self.columns.0.to_vec();
+        let (names, mut values) = self.take();
+        let mut names = names.names().to_vec();
         names.remove(at);
-        self.columns = Columns(names.into());
-        let mut values = std::mem::take(&mut self.values).into_vec();
         let value = values.remove(at);
-        self.values = values.into_boxed_slice();
+        *self = Self::dense(Columns::of_sorted(names), values.into());
         Some(value)
     }
 
     /// Takes out the columns that `keep` is false of. Without such the row is left as it is.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        if self.columns.0.iter().all(|name| keep(name)) {
+        if self.columns.names().iter().all(|name| keep(name)) {
             return;
         }
-        let values = std::mem::take(&mut self.values).into_vec();
-        let pairs = self.columns.0.iter().cloned().zip(values);
+        let (names, values) = self.take();
+        let pairs = names.names().iter().cloned().zip(values);
         let (names, values): (Vec<Name>, Vec<Datum>) = pairs.filter(|(name, _)| keep(name)).unzip();
-        self.columns = Columns(names.into());
-        self.values = values.into_boxed_slice();
+        *self = Self::dense(Columns::of_sorted(names), values.into());
+    }
+
+    /// The columns and all they hold; nothing is left.
+    fn take(&mut self) -> (Columns, Vec<Datum>) {
+        let row = std::mem::take(self);
+        let values = if row.values.len() == row.len() {
+            row.values.into_vec()
+        } else {
+            row.all().cloned().collect()
+        };
+        (row.columns, values)
     }
 
     /// What `column` holds; `None` if the row does not know the column.
     pub fn get(&self, column: &str) -> Option<&Datum> {
-        self.columns.position(column).map(|at| &self.values[at])
-    }
-
-    pub(crate) fn get_mut(&mut self, column: &str) -> Option<&mut Datum> {
-        self.columns.position(column).map(|at| &mut self.values[at])
+        self.columns.position(column).map(|at| self.value(at))
     }
 
     /// The text of a column that holds one string.
@@ -167,17 +287,17 @@ impl Row {
 
     /// Columns and values, sorted by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Name, &Datum)> {
-        self.columns.0.iter().zip(&self.values)
+        self.columns.names().iter().zip(self.all())
     }
 
     /// The number of columns.
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.columns.len()
     }
 
     /// True without any column.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.columns.is_empty()
     }
 
     /// The columns of this row that `observed` has with another value: what an update must set to make `observed` say
@@ -235,24 +355,22 @@ impl<N: Into<Name>, D: Into<Datum>> FromIterator<(N, D)> for Row {
             same
         });
         let (names, values): (Vec<Name>, Vec<Datum>) = pairs.into_iter().unzip();
-        Self {
-            columns: Columns(names.into()),
-            values: values.into_boxed_slice(),
-        }
+        Self::dense(Columns::of_sorted(names), values.into())
     }
 }
 
 impl PartialEq for Row {
     fn eq(&self, other: &Self) -> bool {
-        (self.columns.same(&other.columns) || self.columns == other.columns)
-            && self.values == other.values
+        self.columns == other.columns && self.all().eq(other.all())
     }
 }
+
+impl Eq for Row {}
 
 impl Hash for Row {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.columns.hash(state);
-        self.values.hash(state);
+        self.all().for_each(|value| value.hash(state));
     }
 }
 
@@ -270,5 +388,72 @@ impl Serialize for Row {
             map.serialize_entry(name.as_str(), value)?;
         }
         map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table of more columns than there are bits; each holds `common` unless something else is said.
+    fn columns() -> Columns {
+        let name = |at| Name::from(format!("c{at:03}"));
+        Columns::with_common((0..100).map(|at| (name(at), Datum::scalar("common"))))
+    }
+
+    fn row(said: &[(usize, &str)]) -> Row {
+        Row::sparse(&columns(), |at| {
+            let said = said.iter().find(|(position, _)| *position == at);
+            Cow::Owned(Datum::scalar(said.map_or("common", |(_, text)| text)))
+        })
+    }
+
+    #[test]
+    fn what_is_common_is_not_kept() {
+        let own = [(0, "a"), (7, "b"), (63, "c"), (64, "d"), (99, "e")];
+        let row = row(&own);
+        assert_eq!(row.values.len(), 3 + 36);
+        for (at, (name, value)) in row.iter().enumerate() {
+            let said = own.iter().find(|(position, _)| *position == at);
+            let text = said.map_or("common", |(_, text)| text);
+            assert_eq!(value.as_str(), Some(text), "{name}");
+            assert_eq!(row.get_str(name), Some(text));
+        }
+        let whole: Row = row
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        assert_eq!(row, whole);
+        assert!(whole.memory() > row.memory());
+    }
+
+    #[test]
+    fn a_row_that_is_changed_is_what_was_said() {
+        let before = row(&[(7, "b"), (99, "e")]);
+        let after = before.changed(vec![
+            (7, Datum::scalar("common")),
+            (8, Datum::scalar("f")),
+            (99, Datum::scalar("g")),
+        ]);
+        assert_eq!(after, row(&[(8, "f"), (99, "g")]));
+        assert_eq!(
+            before.clone().with("c008", "f").remove("c008"),
+            Some(Datum::scalar("f"))
+        );
+        assert_eq!(
+            before.clone().with("c007", "common").with("c099", "common"),
+            row(&[])
+        );
+        let mut few = before;
+        few.retain(|name| name == "c007" || name == "c008");
+        assert_eq!(few, Row::new().with("c007", "b").with("c008", "common"));
+    }
+
+    #[test]
+    fn a_text_in_two_columns_is_kept_once() {
+        let long = "a text that is too long to lie inside";
+        let row = row(&[(1, long), (2, long)]);
+        let texts = ["c001", "c002"].map(|name| row.get_str(name).map(str::as_ptr));
+        assert_eq!(texts[0], texts[1]);
     }
 }

@@ -239,8 +239,10 @@ impl<'de> Visitor<'de> for WholeSeed<RowUpdateSeed<'_>> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        let mut values = self.0.layout.defaults();
-        columns(self.0, map, |position, value| values[position] = value)?;
+        let mut values = vec![None; self.0.layout.columns().len()];
+        columns(self.0, map, |position, value| {
+            values[position] = Some(value)
+        })?;
         Ok(Arc::new(self.0.layout.row(values)))
     }
 }
