@@ -150,8 +150,8 @@ fn problem(
     if let Some(problem) = service
         .outcome
         .problem
-        .as_ref()
-        .or(service.invalid.as_ref())
+        .as_deref()
+        .or(service.invalid.as_deref())
     {
         return Some(problem.clone());
     }

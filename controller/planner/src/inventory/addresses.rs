@@ -565,8 +565,8 @@ impl Inventory {
             .map(|service| service.recorded)
             .unwrap_or_default();
         let mut after = Outcome {
-            families: families.clone(),
-            problem,
+            families: families.clone().into(),
+            problem: problem.map(Box::new),
             ..Outcome::default()
         };
         let mut row: Option<Addresses> = None;
@@ -685,7 +685,7 @@ impl Inventory {
                 service.outcome.claims.set(address);
                 service.outcome.unrecorded = true;
             }
-            service.outcome.problem = problem;
+            service.outcome.problem = problem.map(Box::new);
         }
         self.dirty.add(unit);
         self.dns_changed(name);

@@ -31,10 +31,10 @@ impl Dirty {
         for unit in &units {
             self.queued.remove(unit);
         }
-        if self.queue.is_empty() {
-            // A cold start's room is not needed again.
-            self.queue.shrink_to(1024);
-            self.queued.shrink_to(1024);
+        // A cold start's room is not needed again, and the rows that follow from it need some.
+        if self.queue.len() < self.queue.capacity() / 4 {
+            self.queue.shrink_to(1024.max(self.queue.len() * 2));
+            self.queued.shrink_to(1024.max(self.queue.len() * 2));
         }
         units
     }

@@ -1,6 +1,6 @@
 //! What the Northbound says: rows to adopt, rows that changed behind our back, rows whose object is gone.
 
-use ovsdb_model::{Atom, Batch, Database, Row, RowChange, Table, Uuid};
+use ovsdb_model::{Atom, Batch, Database, Datum, Row, RowChange, Table, Uuid};
 
 use super::Inventory;
 use crate::family::Family;
@@ -225,13 +225,10 @@ impl Inventory {
 
     /// Rows that left or joined a column they share with others' rows.
     fn members_seen(&mut self, table: &str, column: &str, change: &RowChange, database: &Database) {
-        let elements = |row: &Option<std::sync::Arc<Row>>| -> Vec<Uuid> {
+        let [old, new] = [&change.old, &change.new].map(|row| {
             let datum = row.as_ref().and_then(|row| row.get(column));
-            datum
-                .map(|datum| datum.elements().iter().filter_map(Atom::as_uuid).collect())
-                .unwrap_or_default()
-        };
-        let (old, new) = (elements(&change.old), elements(&change.new));
+            datum.map(Datum::elements).unwrap_or_default()
+        });
         if old == new {
             return;
         }
@@ -241,7 +238,7 @@ impl Inventory {
                 .any(|(t, c)| *t == table && *c == column)
         });
         let Some(child) = child else { return };
-        for uuid in difference(&old, &new) {
+        for uuid in difference(old, new).into_iter().filter_map(Atom::as_uuid) {
             if self.expected_members.contains(&(change.uuid, uuid)) {
                 continue;
             }
@@ -534,8 +531,8 @@ impl Inventory {
 }
 
 /// The elements of two sorted lists that are in only one of them.
-fn difference(a: &[Uuid], b: &[Uuid]) -> Vec<Uuid> {
-    let (mut a, mut b) = (a.iter().copied().peekable(), b.iter().copied().peekable());
+fn difference<'a, T: Ord>(a: &'a [T], b: &'a [T]) -> Vec<&'a T> {
+    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
     let mut only = Vec::new();
     loop {
         match (a.peek(), b.peek()) {
@@ -567,10 +564,6 @@ mod tests {
 
     #[test]
     fn differences() {
-        let id = |n| Uuid::from_u128(n);
-        assert_eq!(
-            difference(&[id(1), id(2), id(4)], &[id(2), id(3)]),
-            [id(1), id(3), id(4)]
-        );
+        assert_eq!(difference(&[1, 2, 4], &[2, 3]), [&1, &3, &4]);
     }
 }

@@ -21,20 +21,13 @@ pub(crate) struct Seniority {
     pub(crate) created: i64,
 }
 
+/// The lesser is the senior one. The fields of [`Seniority`] are its own: so they take less room.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Claim {
-    seniority: Seniority,
+    class: u8,
+    created: i64,
     unit: Unit,
     allocated: bool,
-}
-
-/// The claims on one address, the senior first; nearly always one.
-#[derive(Debug)]
-struct Claims {
-    first: Claim,
-    // Boxed: it is nearly always absent, and this struct is there once an address.
-    #[expect(clippy::box_collection, reason = "half the size of a vector in place")]
-    rest: Option<Box<Vec<Claim>>>,
 }
 
 /// A change of an address's holder: both units' rows change.
@@ -67,7 +60,10 @@ struct Half {
 pub(crate) struct Pool {
     v4: Half,
     v6: Half,
-    claims: HashMap<IpAddr, Claims>,
+    /// Who holds an address: the senior of its claims, nearly always the only one.
+    claims: HashMap<IpAddr, Claim>,
+    /// The other claims on the addresses that have any.
+    waiting: HashMap<IpAddr, Vec<Claim>>,
 }
 
 pub(crate) fn number(address: IpAddr) -> u128 {
@@ -174,7 +170,7 @@ impl Half {
         None
     }
 
-    fn pick(&mut self, claims: &HashMap<IpAddr, Claims>, family: Family) -> Option<u128> {
+    fn pick(&mut self, claims: &HashMap<IpAddr, Claim>, family: Family) -> Option<u128> {
         if self.taken >= self.capacity() {
             return None;
         }
@@ -182,9 +178,7 @@ impl Half {
             // Start above what was allocated in an earlier life: those below may have been freed just now.
             let highest = claims
                 .iter()
-                .filter(|(address, claims)| {
-                    Family::of(**address) == family && claims.first.allocated
-                })
+                .filter(|(address, claim)| Family::of(**address) == family && claim.allocated)
                 .map(|(address, _)| number(*address))
                 .filter(|&number| self.contains(number))
                 .max();
@@ -294,54 +288,52 @@ impl Pool {
         allocated: bool,
     ) -> Handover {
         let claim = Claim {
-            seniority,
+            class: seniority.class,
+            created: seniority.created,
             unit: unit.clone(),
             allocated,
         };
-        let Some(claims) = self.claims.get_mut(&ip) else {
+        let Some(holder) = self.claims.get_mut(&ip) else {
             let half = self.half(Family::of(ip));
             if half.contains(number(ip)) {
                 half.taken += 1;
             }
             half.freed.remove(&number(ip));
-            self.claims.insert(
-                ip,
-                Claims {
-                    first: claim,
-                    rest: None,
-                },
-            );
+            self.claims.insert(ip, claim);
             return Handover {
                 from: None,
                 to: Some(unit.clone()),
             };
         };
-        let before = claims.first.unit.clone();
-        let mut all: Vec<Claim> = claims.rest.take().map(|rest| *rest).unwrap_or_default();
-        all.push(claims.first.clone());
+        let before = holder.unit.clone();
+        let mut all = self.waiting.remove(&ip).unwrap_or_default();
+        all.push(holder.clone());
         all.retain(|claim| claim.unit != *unit);
         all.push(claim);
-        Self::seat(claims, all);
-        let after = claims.first.unit.clone();
-        if before == after {
+        self.seat(ip, all);
+        let after = self.holder(ip);
+        if after == Some(&before) {
             Handover {
                 from: None,
                 to: None,
             }
         } else {
             Handover {
+                to: after.cloned(),
                 from: Some(before),
-                to: Some(after),
             }
         }
     }
 
-    fn seat(claims: &mut Claims, mut all: Vec<Claim>) {
+    /// Gives the address to the senior of these claims.
+    fn seat(&mut self, ip: IpAddr, mut all: Vec<Claim>) {
         all.sort_unstable();
         if !all.is_empty() {
-            claims.first = all.remove(0);
+            self.claims.insert(ip, all.remove(0));
         }
-        claims.rest = (!all.is_empty()).then(|| Box::new(all));
+        if !all.is_empty() {
+            self.waiting.insert(ip, all);
+        }
     }
 
     /// Takes a unit's claim back. The holder may change.
@@ -350,26 +342,20 @@ impl Pool {
             from: None,
             to: None,
         };
-        let Some(claims) = self.claims.get_mut(&ip) else {
+        let Some(holder) = self.holder(ip) else {
             return none;
         };
-        if claims.first.unit != *unit {
-            if let Some(rest) = &mut claims.rest {
-                rest.retain(|claim| claim.unit != *unit);
-                if rest.is_empty() {
-                    claims.rest = None;
+        if holder != unit {
+            if let Some(waiting) = self.waiting.get_mut(&ip) {
+                waiting.retain(|claim| claim.unit != *unit);
+                if waiting.is_empty() {
+                    self.waiting.remove(&ip);
                 }
             }
             return none;
         }
-        match claims.rest.take() {
-            Some(rest) => {
-                Self::seat(claims, *rest);
-                Handover {
-                    from: Some(unit.clone()),
-                    to: Some(claims.first.unit.clone()),
-                }
-            }
+        match self.waiting.remove(&ip) {
+            Some(waiting) => self.seat(ip, waiting),
             None => {
                 self.claims.remove(&ip);
                 let half = self.half(Family::of(ip));
@@ -377,11 +363,11 @@ impl Pool {
                     half.taken = half.taken.saturating_sub(1);
                     half.free(number(ip));
                 }
-                Handover {
-                    from: Some(unit.clone()),
-                    to: None,
-                }
             }
+        }
+        Handover {
+            from: Some(unit.clone()),
+            to: self.holder(ip).cloned(),
         }
     }
 
@@ -389,12 +375,12 @@ impl Pool {
     pub(crate) fn yields(&self, ip: IpAddr, unit: &Unit) -> bool {
         self.claims
             .get(&ip)
-            .is_none_or(|claims| claims.first.unit == *unit || !claims.first.allocated)
+            .is_none_or(|claim| claim.unit == *unit || !claim.allocated)
     }
 
     /// Who holds the address.
     pub(crate) fn holder(&self, ip: IpAddr) -> Option<&Unit> {
-        self.claims.get(&ip).map(|claims| &claims.first.unit)
+        self.claims.get(&ip).map(|claim| &claim.unit)
     }
 
     /// Chooses a free address and claims it; `None` if there is none.

@@ -78,7 +78,7 @@ pub(crate) struct Service {
     pub(crate) dns: bool,
     pub(crate) unready_too: bool,
     pub(crate) unsupported: Box<[&'static str]>,
-    pub(crate) invalid: Option<Problem>,
+    pub(crate) invalid: Option<Box<Problem>>,
     /// What it has of the outside; boxed, for most have nothing.
     pub(crate) external: Option<Box<External>>,
     /// Addresses its status records.
@@ -95,13 +95,13 @@ pub(crate) struct Service {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Outcome {
     /// The families it has addresses of, the primary one first.
-    pub(crate) families: Vec<Family>,
+    pub(crate) families: Box<[Family]>,
     /// The addresses it claims.
     pub(crate) claims: Addresses,
     /// Some were allocated and are not in its status yet.
     pub(crate) unrecorded: bool,
-    /// Why it has none.
-    pub(crate) problem: Option<Problem>,
+    /// Why it has none. Boxed, as what is wrong with the spec: there is nearly always nothing.
+    pub(crate) problem: Option<Box<Problem>>,
 }
 
 impl Service {
@@ -276,7 +276,7 @@ impl Service {
             affinity,
             dns: spec.publish.dns,
             unready_too: spec.publish_not_ready_addresses,
-            invalid,
+            invalid: invalid.map(Box::new),
             external,
             recorded: recorded.collect(),
             anchors: Box::default(),
@@ -304,10 +304,10 @@ impl Service {
                 .copied()
                 .filter(|a| own(a).is_none())
                 .collect();
-            self.invalid.get_or_insert(Problem::invalid(format!(
+            self.invalid.get_or_insert_with(|| Box::new(Problem::invalid(format!(
                 "spec.backends[{at}].addresses: {address} lies in {own_range}, which the system uses for itself; give the \
                  backend's own address"
-            )));
+            ))));
         }
     }
 
