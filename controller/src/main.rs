@@ -8,6 +8,10 @@ use tracing::error;
 use yusur_controller::cli::Cli;
 use yusur_controller::{run, telemetry};
 
+/// What is kept is many small objects: jemalloc needs no header for each, and one arena for all threads.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(error) = telemetry::init(&cli.operation.log_level, cli.operation.log_format) {
