@@ -66,6 +66,7 @@ fn backends_in_several_vpcs_see_the_service_gateway() -> Result<()> {
         let world = play.world;
         world.allow("red", "red, blue")?;
         let client = world.pod("blue/client", "node1", "{}")?;
+        let stranger = world.pod("red/client", "node2", "{}")?;
         let _own = world.pod("blue/own", "node1", "{app: web}")?;
         let _far = lodger(world, "blue/far", "node2", "{app: web}")?;
         let eips = eips(&world.service("blue/web", &spec(EIP))?)?;
@@ -78,9 +79,10 @@ fn backends_in_several_vpcs_see_the_service_gateway() -> Result<()> {
         );
         for eip in &eips {
             assert!(play.near.resolves(*eip)?);
-            // A workload of the service's own VPC.
+            // A workload of the service's own VPC, and one of another.
             for _ in 0..20 {
                 asked(&client, SocketAddr::new(*eip, 80))?;
+                asked(&stranger, SocketAddr::new(*eip, 80))?;
             }
         }
         // Guarded: the source that counts is the client's, not the service gateway's.
@@ -109,15 +111,8 @@ fn the_service_gateway_goes_where_the_gateway_goes() -> Result<()> {
         let _own = world.pod("blue/own", "node1", "{app: web}")?;
         let _far = lodger(world, "blue/far", "node2", "{app: web}")?;
         let eips = eips(&world.service("blue/web", &spec(EIP))?)?;
-        let settles = |node: &str| -> Result<()> {
-            poll(|| Ok(play.serving()? == node))
-                .with_context(|| format!("waiting for {node} to serve"))?;
-            world.controller.wait_for("eipgateway/internet", |status| {
-                status["serviceGateway"]["node"] == node
-            })?;
-            world.lab.sync()
-        };
-        settles(GATEWAYS[0])?;
+        settles(play, GATEWAYS[0])?;
+        world.lab.sync()?;
         by_the_service_gateway(play, &eips)?;
         let node = format!(
             "apiVersion: v1\nkind: Node\nmetadata: {{name: {}}}\n\
@@ -125,7 +120,44 @@ fn the_service_gateway_goes_where_the_gateway_goes() -> Result<()> {
             GATEWAYS[0]
         );
         world.controller.save("node.yaml", &node)?;
-        settles(GATEWAYS[1])?;
+        settles(play, GATEWAYS[1])?;
+        world.lab.sync()?;
+        by_the_service_gateway(play, &eips)
+    })
+}
+
+/// Waits until this node serves, and the service gateway is on it.
+fn settles(play: &Play<'_, '_>, node: &str) -> Result<()> {
+    poll(|| Ok(play.serving()? == node)).with_context(|| format!("waiting for {node} to serve"))?;
+    let controller = &play.world.controller;
+    controller.wait_for("eipgateway/internet", |status| {
+        status["serviceGateway"]["node"] == node
+    })?;
+    Ok(())
+}
+
+/// The seconds are printed, not judged, as in `failover`.
+#[test]
+#[ignore = "needs the kernel's datapath: scripts/test kernel"]
+fn the_service_gateway_outlives_its_node() -> Result<()> {
+    run(|play| {
+        let world = play.world;
+        world.allow("red", "red, blue")?;
+        let _own = world.pod("blue/own", "node1", "{app: web}")?;
+        let _far = lodger(world, "blue/far", "node2", "{app: web}")?;
+        let eips = eips(&world.service("blue/web", &spec(EIP))?)?;
+        settles(play, GATEWAYS[0])?;
+        by_the_service_gateway(play, &eips)?;
+        let gateway = world.lab.node(GATEWAYS[0])?;
+        let target = SocketAddr::new(eips[0], 80);
+        let outage = play
+            .near
+            .outage(target, || gateway.namespace().ip("link set eth0 down"))?;
+        println!(
+            "the gateway's tunnels are cut: by the service gateway new connections work again after {:.2} s",
+            outage.as_secs_f64()
+        );
+        settles(play, GATEWAYS[1])?;
         by_the_service_gateway(play, &eips)
     })
 }
