@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ovsdb_model::Table;
 
-use super::{DesiredRow, Referrer, Rows, eip_gateway, join};
+use super::{DesiredRow, Referrer, Rows, join};
 use crate::family::Family;
 use crate::inventory::Inventory;
 use crate::name::Name;
@@ -41,7 +41,7 @@ pub(super) fn desired(unit: &Unit, vpc: &Name, inventory: &Inventory) -> Rows {
     let [v4, v6] = [&names[0], &names[1]];
     let grant = Acl {
         direction: Text::new_static("from-lport"),
-        priority: eip_gateway::GRANT,
+        priority: join::GRANT,
         expression: Text::from(format!(
             "inport == \"{port}\" && (ip4.dst == ${v4} || ip6.dst == ${v6})"
         )),

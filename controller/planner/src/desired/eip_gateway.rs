@@ -9,6 +9,7 @@ use ovsdb_model::{Table, Uuid};
 use yusur_crds::EipGatewayStatus;
 use yusur_crds::common::condition;
 
+use super::join::{GRANT, GUARD};
 use super::{
     DesiredRow, Referrer, Rows, accepted, follows, programmed, say, service_gateway, silent,
     subject,
@@ -22,12 +23,6 @@ use crate::nb::{
 };
 use crate::unit::Unit;
 use crate::verdict::{Status, Truth, Verdict};
-
-/// The priority of the rules that keep the outside from what is the system's own, and VPCs from each other.
-const GUARD: i64 = 1000;
-
-/// The priority of the rules that let something through nevertheless.
-pub(super) const GRANT: i64 = 1001;
 
 pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows, Verdict) {
     let Some(gateway) = inventory.gateway(name) else {

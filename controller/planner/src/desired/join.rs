@@ -13,6 +13,12 @@ use crate::nb::{
 };
 use crate::unit::Unit;
 
+/// The priority of the rules that keep the outside from what is the system's own, and VPCs from each other.
+pub(super) const GUARD: i64 = 1000;
+
+/// The priority of the rules that let something through nevertheless.
+pub(super) const GRANT: i64 = 1001;
+
 /// The name of the port of the join that a VPC's router is behind.
 pub(super) fn switch_port_name(vpc: &Name, inventory: &Inventory) -> Text {
     inventory.ids().name(format_args!("join/{vpc}-switch"))

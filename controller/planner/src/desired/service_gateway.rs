@@ -6,7 +6,7 @@
 use ovsdb_model::Table;
 use yusur_crds::ServiceGatewayStatus;
 
-use super::{DesiredRow, Referrer, Rows, eip_gateway};
+use super::{DesiredRow, Referrer, Rows, join};
 use crate::family::Family;
 use crate::inventory::{Addresses, Inventory};
 use crate::name::Name;
@@ -105,7 +105,7 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> Rows {
         // What it sends into VPCs it has balanced: nobody can ask it for these addresses.
         let grant = Acl {
             direction: Text::new_static("from-lport"),
-            priority: eip_gateway::GRANT,
+            priority: join::GRANT,
             expression: Text::from(format!(
                 "inport == \"{switch_port_name}\" && {ip}.dst == {}",
                 ranges.vpc_vips(family)
