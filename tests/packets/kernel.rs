@@ -5,12 +5,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 use yusur_testbed::lab::{AskError, Datapath, Lab, Protocol};
 use yusur_testbed::process::poll;
 
 use crate::crossing::{addresses, lodger, spec};
 use crate::play::{CLIENT, GATEWAYS, Play, asked, expect};
+use crate::world::Guest;
 
 /// A play on the kernel's datapath, or an error that says where there is one.
 pub(crate) fn run(test: impl FnOnce(&Play<'_, '_>) -> Result<()>) -> Result<()> {
@@ -48,13 +48,18 @@ fn by_the_service_gateway(play: &Play<'_, '_>, eips: &[IpAddr]) -> Result<()> {
     Ok(())
 }
 
-/// That the service's connections from outside take the service gateway; its external addresses.
-fn eips(status: &Value) -> Result<Vec<IpAddr>> {
+/// A service with backends in both VPCs, which takes the service gateway: its external addresses, and the backends.
+fn serves(play: &Play<'_, '_>) -> Result<(Vec<IpAddr>, [Guest; 2])> {
+    let world = play.world;
+    world.allow("red", "red, blue")?;
+    let own = world.pod("blue/own", "node1", "{app: web}")?;
+    let far = lodger(world, "blue/far", "node2", "{app: web}")?;
+    let status = world.service("blue/web", &spec(EIP))?;
     ensure!(
         status["paths"] == serde_json::json!(["Vpc", "EipServiceGateway", "Join"]),
         "{status:#}"
     );
-    addresses(status, "eips")
+    Ok((addresses(&status, "eips")?, [own, far]))
 }
 
 const EIP: &str = "  eip: {ipFamilies: [IPv4, IPv6]}";
@@ -64,12 +69,9 @@ const EIP: &str = "  eip: {ipFamilies: [IPv4, IPv6]}";
 fn backends_in_several_vpcs_see_the_service_gateway() -> Result<()> {
     run(|play| {
         let world = play.world;
-        world.allow("red", "red, blue")?;
         let client = world.pod("blue/client", "node1", "{}")?;
         let stranger = world.pod("red/client", "node2", "{}")?;
-        let _own = world.pod("blue/own", "node1", "{app: web}")?;
-        let _far = lodger(world, "blue/far", "node2", "{app: web}")?;
-        let eips = eips(&world.service("blue/web", &spec(EIP))?)?;
+        let (eips, _backends) = serves(play)?;
         by_the_service_gateway(play, &eips)?;
         // It was the kernel that forwarded, and not ovs-vswitchd in its stead.
         let gateway = play.serving()?;
@@ -107,10 +109,7 @@ fn backends_in_several_vpcs_see_the_service_gateway() -> Result<()> {
 fn the_service_gateway_goes_where_the_gateway_goes() -> Result<()> {
     run(|play| {
         let world = play.world;
-        world.allow("red", "red, blue")?;
-        let _own = world.pod("blue/own", "node1", "{app: web}")?;
-        let _far = lodger(world, "blue/far", "node2", "{app: web}")?;
-        let eips = eips(&world.service("blue/web", &spec(EIP))?)?;
+        let (eips, _backends) = serves(play)?;
         settles(play, GATEWAYS[0])?;
         world.lab.sync()?;
         by_the_service_gateway(play, &eips)?;
@@ -142,10 +141,7 @@ fn settles(play: &Play<'_, '_>, node: &str) -> Result<()> {
 fn the_service_gateway_outlives_its_node() -> Result<()> {
     run(|play| {
         let world = play.world;
-        world.allow("red", "red, blue")?;
-        let _own = world.pod("blue/own", "node1", "{app: web}")?;
-        let _far = lodger(world, "blue/far", "node2", "{app: web}")?;
-        let eips = eips(&world.service("blue/web", &spec(EIP))?)?;
+        let (eips, _backends) = serves(play)?;
         settles(play, GATEWAYS[0])?;
         by_the_service_gateway(play, &eips)?;
         let gateway = world.lab.node(GATEWAYS[0])?;

@@ -86,6 +86,20 @@ pub struct StaticRoute {
     pub external_ids: Map,
 }
 
+impl StaticRoute {
+    /// A route to a destination, in the main table.
+    pub fn new(ip_prefix: Text, nexthop: Text, external_ids: Map) -> Self {
+        Self {
+            route_table: Text::default(),
+            ip_prefix,
+            policy: None,
+            nexthop,
+            output_port: None,
+            external_ids,
+        }
+    }
+}
+
 /// A Subnet's switch, or one of an EIP gateway's two.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Table)]
 #[ovsdb(table = "Logical_Switch")]

@@ -145,13 +145,12 @@ pub(super) fn owners(
         Way::Here | Way::Nowhere => None,
     };
     let target = leads.and_then(|leads| target(leads, gateway, inventory));
-    let route = |address: IpAddr, next_hop: Text| StaticRoute {
-        route_table: Text::default(),
-        ip_prefix: Text::from(ipnet::IpNet::from(address).to_string()),
-        policy: None,
-        nexthop: next_hop,
-        output_port: None,
-        external_ids: ids.labels(unit),
+    let route = |address: IpAddr, next_hop: Text| {
+        StaticRoute::new(
+            Text::from(ipnet::IpNet::from(address).to_string()),
+            next_hop,
+            ids.labels(unit),
+        )
     };
     let mut rows = Vec::new();
     for address in addresses.iter() {

@@ -233,14 +233,11 @@ fn rows(unit: &Unit, name: &Name, gateway: &Gateway, inventory: &Inventory) -> R
             Family::V6 => "::/0",
         };
         if let Some(next_hop) = gateway.next_hops.get(family) {
-            let route = StaticRoute {
-                route_table: Text::default(),
-                ip_prefix: Text::new_static(any),
-                policy: None,
-                nexthop: Text::from(next_hop.to_string()),
-                output_port: None,
-                external_ids: labels(),
-            };
+            let route = StaticRoute::new(
+                Text::new_static(any),
+                Text::from(next_hop.to_string()),
+                labels(),
+            );
             rows.extend(DesiredRow::new(
                 ids.row(StaticRoute::NAME, &format!("{unit}/{any}")),
                 &route,

@@ -111,14 +111,7 @@ pub(super) fn rows(
             ways.push((routes, hop, "serve"));
         }
         for (parent, nexthop, key) in ways {
-            let route = StaticRoute {
-                route_table: Text::default(),
-                ip_prefix: Text::from(share.to_string()),
-                policy: None,
-                nexthop,
-                output_port: None,
-                external_ids: ids.labels(unit),
-            };
+            let route = StaticRoute::new(Text::from(share.to_string()), nexthop, ids.labels(unit));
             rows.extend(DesiredRow::new(
                 ids.row(
                     StaticRoute::NAME,
@@ -133,14 +126,11 @@ pub(super) fn rows(
         if vpc.has_default_route(family) {
             continue;
         }
-        let route = StaticRoute {
-            route_table: Text::default(),
-            ip_prefix: Text::new_static(any),
-            policy: None,
-            nexthop: Text::from(ranges.gateway(family).to_string()),
-            output_port: None,
-            external_ids: ids.labels(unit),
-        };
+        let route = StaticRoute::new(
+            Text::new_static(any),
+            Text::from(ranges.gateway(family).to_string()),
+            ids.labels(unit),
+        );
         rows.extend(DesiredRow::new(
             ids.row(StaticRoute::NAME, &format!("join/{name}/{any}")),
             &route,

@@ -89,14 +89,11 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> Rows {
         (Family::V4, "0.0.0.0/0", "ip4"),
         (Family::V6, "::/0", "ip6"),
     ] {
-        let route = StaticRoute {
-            route_table: Text::default(),
-            ip_prefix: Text::new_static(any),
-            policy: None,
-            nexthop: Text::from(ranges.gateway(family).to_string()),
-            output_port: None,
-            external_ids: labels(),
-        };
+        let route = StaticRoute::new(
+            Text::new_static(any),
+            Text::from(ranges.gateway(family).to_string()),
+            labels(),
+        );
         rows.extend(DesiredRow::new(
             ids.row(StaticRoute::NAME, &format!("{unit}/{any}")),
             &route,

@@ -37,14 +37,11 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
         for (destination, next_hop) in &vpc.routes {
             let next_hop =
                 next_hop.map_or_else(|| "discard".to_owned(), |address| address.to_string());
-            let route = StaticRoute {
-                route_table: Text::default(),
-                ip_prefix: Text::from(destination.to_string()),
-                policy: None,
-                nexthop: Text::from(next_hop.as_str()),
-                output_port: None,
-                external_ids: ids.labels(unit),
-            };
+            let route = StaticRoute::new(
+                Text::from(destination.to_string()),
+                Text::from(next_hop.as_str()),
+                ids.labels(unit),
+            );
             let parent = Referrer {
                 table: LogicalRouter::NAME,
                 row: router,
