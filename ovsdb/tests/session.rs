@@ -481,6 +481,8 @@ async fn an_idle_session_outlives_the_patience_of_the_server() -> anyhow::Result
         serde_json::json!({"op": "insert", "table": "NB_Global", "row": {"connections": ["named-uuid", "c"]}}),
     ])?;
     let client = started(northbound(&format!("tcp:{free}")).probe_interval(None)).await;
+    // The server may have been asked before it listened there.
+    let attempts = client.state().borrow().counters.attempts;
     // One that never answers shows how patient the server is.
     for _ in 0..2 {
         let mut silent = tokio::net::TcpStream::connect(free).await?;
@@ -488,7 +490,7 @@ async fn an_idle_session_outlives_the_patience_of_the_server() -> anyhow::Result
         soon(silent.read_to_end(&mut heard)).await?;
         assert!(String::from_utf8(heard)?.contains("\"echo\""));
     }
-    assert_eq!(client.state().borrow().counters.attempts, 1);
+    assert_eq!(client.state().borrow().counters.attempts, attempts);
     soon(client.transact(vec![insert(id(1), "a")])).await?;
     Ok(())
 }
