@@ -342,6 +342,14 @@ fn the_outside_comes_in(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// A table of who answers the client outside at one address.
+fn the_stranger_asks(world: &World, address: &str, who: &[&str]) -> Result<()> {
+    let mut table = table(["CLIENT", "ASKS", "ANSWERED BY"]);
+    line(world, &mut table, (STRANGER.0, Protocol::Tcp, address), who)?;
+    println!("{}", table.trim_fmt());
+    Ok(())
+}
+
 /// The service that [`one_address_for_both`] adds: its external address, and who answers there.
 const EVERYWHERE: (&str, [&str; 2]) = ("192.0.2.100:80", ["shop/vm-1", "bank/ledger-vm"]);
 
@@ -369,14 +377,7 @@ fn one_address_for_both(world: &World) -> Result<()> {
         Ok(seen.len() == who.len())
     })
     .with_context(|| format!("waiting for {who:?} behind {address}: {seen:?}"))?;
-    let mut table = table(["CLIENT", "ASKS", "ANSWERED BY"]);
-    line(
-        world,
-        &mut table,
-        (STRANGER.0, Protocol::Tcp, address),
-        &who,
-    )?;
-    println!("{}", table.trim_fmt());
+    the_stranger_asks(world, address, &who)?;
     println!(
         "\nBoth see the client's own address: the service says sourceAddress: Preserve. Without that they see a service \
          gateway,\nwhich needs the kernel's datapath (docs/paths.md); this lab runs without."
@@ -399,13 +400,6 @@ fn a_gateway_dies(world: &World) -> Result<()> {
         "{:.1} s later new connections work again, through {second}:\n",
         outage.as_secs_f64()
     );
-    let mut table = table(["CLIENT", "ASKS", "ANSWERED BY"]);
-    line(
-        world,
-        &mut table,
-        (STRANGER.0, Protocol::Tcp, address),
-        &who,
-    )?;
-    println!("{}", table.trim_fmt());
+    the_stranger_asks(world, address, &who)?;
     Ok(())
 }
