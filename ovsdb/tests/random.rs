@@ -11,7 +11,6 @@ mod random {
 }
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use ovsdb::model::{
@@ -51,7 +50,7 @@ fn the_replica_is_what_a_dump_prints() {
     tally.check();
 }
 
-/// [`CASES`] cases from a new seed, or as `PROPTEST_CASES` and `PROPTEST_RNG_SEED` say; the seed is printed.
+/// [`CASES`] cases, always the same, or as `PROPTEST_CASES` and `PROPTEST_RNG_SEED` say; the seed is printed.
 fn config() -> Config {
     let mut config = Config {
         failure_persistence: None,
@@ -62,7 +61,7 @@ fn config() -> Config {
         config.cases = CASES;
     }
     if config.rng_seed == RngSeed::Random {
-        config.rng_seed = RngSeed::Fixed(RandomState::new().hash_one(0));
+        config.rng_seed = RngSeed::Fixed(1);
     }
     if let RngSeed::Fixed(seed) = config.rng_seed {
         println!(

@@ -3,7 +3,8 @@
 //! Property tests need tens of thousands of transactions a second, which a real server does not give. This model is
 //! allowed to stand in for one only because `tests/against_server.rs` sends the same random transactions to both and
 //! finds the same results and the same content; whatever is not held against the server there is not in the model.
-//! There are no clients, no locks but those said to be held, no time: a `wait` that is not met fails at once.
+//! The one place where the server departs from the RFC and the model does not follow is told there. There are no clients,
+//! no locks but those said to be held, no time: a `wait` that is not met fails at once.
 //!
 //! Sources: RFC 7047 §4.1.3 and §5.2, ovsdb-server(7), and what the real server answers.
 

@@ -139,7 +139,6 @@ fn integers(mutator: Mutator, left: i64, right: i64) -> Result<Atom, Failure> {
         Mutator::Subtract => left.checked_sub(right),
         Mutator::Multiply => left.checked_mul(right),
         Mutator::Divide => left.checked_div(right),
-        Mutator::Remainder if right == -1 => Some(0),
         Mutator::Remainder => left.checked_rem(right),
         Mutator::Insert | Mutator::Delete => None,
     };
