@@ -179,7 +179,7 @@ pub struct YusurServiceSpec {
         ],
     ))]
     pub source_ranges: Vec<String>,
-    /// Source address that backends see of clients outside, where backends lie in several Vpcs: ServiceGateway is the gateway's own address, Preserve the client's. With all backends in one Vpc it is always the client's. Default: ServiceGateway.
+    /// Source address that backends see of clients outside, where backends lie in several Vpcs: ServiceGateway is the gateway's own address, Preserve the client's. With all backends in one Vpc it is always the client's. Workloads of other Vpcs are always seen as the service gateway. Default: ServiceGateway.
     #[serde(default)]
     pub source_address: SourceAddress,
     /// Whether Pods count as backends before they are ready, as for a Kubernetes Service. Default: false.
@@ -619,7 +619,7 @@ pub enum Path {
     EipVpcRouter,
     /// The outside, by the EIP gateway and a service gateway; backends see the service gateway.
     EipServiceGateway,
-    /// The outside, by a load balancer on the EIP gateway; backends see the client.
+    /// The outside, by a load balancer on the EIP gateway; backends see the client. Workloads of other Vpcs come by the service gateway.
     EipPreserve,
     /// Workloads in the Vpc to backends in other Vpcs, over the join of an EIP gateway they share.
     Join,

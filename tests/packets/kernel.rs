@@ -10,7 +10,7 @@ use yusur_testbed::process::poll;
 
 use crate::crossing::{addresses, lodger, spec};
 use crate::play::{CLIENT, GATEWAYS, Play, asked, expect};
-use crate::world::Guest;
+use crate::world::{Guest, TCP};
 
 /// A play on the kernel's datapath, or an error that says where there is one.
 pub(crate) fn run(test: impl FnOnce(&Play<'_, '_>) -> Result<()>) -> Result<()> {
@@ -99,6 +99,81 @@ fn backends_in_several_vpcs_see_the_service_gateway() -> Result<()> {
             }
             let near = play.near.ask(Protocol::Tcp, target);
             assert!(matches!(near, Err(AskError::Silence)), "{near:?}");
+        }
+        Ok(())
+    })
+}
+
+/// Backends see a client outside as what it is, and one in another VPC, whose address may be one of theirs, as the service
+/// gateway; wherever that VPC's own backends are.
+#[test]
+#[ignore = "needs the kernel's datapath: scripts/test kernel"]
+fn other_vpcs_reach_a_service_that_sees_its_clients() -> Result<()> {
+    run(|play| {
+        let world = play.world;
+        world.join("green", "internet")?;
+        let own = world.pod("blue/client", "node1", "{}")?;
+        let red = world.pod("red/client", "node2", "{}")?;
+        let green = world.pod("green/client", "node1", "{}")?;
+        let (eips, _backends) = serves(play)?;
+        let preserve = format!("{EIP}\n  sourceAddress: Preserve");
+        let status = world.service("blue/web", &spec(&preserve))?;
+        ensure!(
+            status["paths"] == serde_json::json!(["Vpc", "EipPreserve", "Join"]),
+            "{status:#}"
+        );
+        let gateway = world.controller.status("eipgateway/internet")?;
+        let sources = addresses(&gateway["serviceGateway"], "addresses")?;
+        let both = ["blue/far", "blue/own"];
+        for (family, eip) in eips.iter().enumerate() {
+            let target = SocketAddr::new(*eip, 80);
+            expect(&play.far, target, CLIENT[family], &both)?;
+            let source = sources[family].to_string();
+            for client in [&red, &green] {
+                expect(client, target, &source, &both)
+                    .with_context(|| format!("{} asks {eip}", client.name()))?;
+            }
+            asked(&own, target)?;
+        }
+        // Guarded: it is a client's address on the join that counts.
+        let join = addresses(&world.controller.status("vpc/green")?, "joinAddresses")?;
+        let guarded = format!(
+            "{preserve}\n  sourceRanges: [{}/32, \"{}/128\"]",
+            join[0], join[1]
+        );
+        world.service("blue/web", &spec(&guarded))?;
+        for eip in eips {
+            let target = SocketAddr::new(eip, 80);
+            asked(&green, target)?;
+            for outcome in [
+                red.ask(Protocol::Tcp, target),
+                play.near.ask(Protocol::Tcp, target),
+            ] {
+                assert!(matches!(outcome, Err(AskError::Silence)), "{outcome:?}");
+            }
+        }
+        // On an Eip that has ports of a service in one VPC as well, each port finds its way.
+        let eip = "kind: Eip
+metadata: {name: www, namespace: blue}
+spec: {gateway: internet, ipFamilies: [IPv4, IPv6]}
+";
+        let status = world.object("eip/blue/www", "eip.yaml", eip)?;
+        let shared = "  eip: {name: www}\n  sourceAddress: Preserve";
+        world.service("blue/web", &spec(shared))?;
+        let one = format!(
+            "  eip: {{name: www}}
+  ipFamilyPolicy: RequireDualStack
+  ports: [{{port: 81, targetPort: {TCP}}}]
+  backends: [{{kind: Pod, selector: {{matchLabels: {{app: web}}}}}}]"
+        );
+        world.service("blue/one", &one)?;
+        for (family, eip) in addresses(&status, "addresses")?.into_iter().enumerate() {
+            let source = sources[family].to_string();
+            expect(&green, SocketAddr::new(eip, 80), &source, &both)?;
+            for _ in 0..10 {
+                let (who, seen) = asked(&green, SocketAddr::new(eip, 81))?;
+                assert_eq!((who.as_str(), seen), ("blue/own", join[family]));
+            }
         }
         Ok(())
     })

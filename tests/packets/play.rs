@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result};
-use yusur_testbed::lab::{AskError, Host, Outside, Protocol, Reply};
+use yusur_testbed::lab::{AskError, Host, Outside, Protocol, Reply, Workload};
 use yusur_testbed::process::poll;
 use yusur_testbed::release::Release;
 
@@ -130,19 +130,41 @@ impl<'a, 'b> Play<'a, 'b> {
     }
 }
 
+/// Who asks: a host outside, or a workload.
+pub(crate) trait Client {
+    fn ask(&self, protocol: Protocol, address: SocketAddr) -> Result<Reply, AskError>;
+}
+
+impl Client for Host {
+    fn ask(&self, protocol: Protocol, address: SocketAddr) -> Result<Reply, AskError> {
+        Host::ask(self, protocol, address)
+    }
+}
+
+impl Client for Guest {
+    fn ask(&self, protocol: Protocol, address: SocketAddr) -> Result<Reply, AskError> {
+        Workload::ask(self, protocol, address)
+    }
+}
+
 /// Asks until somebody answers: chassis elect the gateway's port and learn their neighbours at their own pace.
-pub(crate) fn first(host: &Host, address: SocketAddr) -> Result<Reply> {
+pub(crate) fn first(host: &impl Client, address: SocketAddr) -> Result<Reply> {
     let mut outcome = Err(AskError::Silence);
     poll(|| {
         outcome = host.ask(Protocol::Tcp, address);
         Ok(outcome.is_ok())
     })
-    .with_context(|| format!("asking {address} from outside: {outcome:?}"))?;
+    .with_context(|| format!("asking {address}: {outcome:?}"))?;
     Ok(outcome?)
 }
 
-/// What a request from outside is to be: over both protocols, from `client`, answered by every one of `who`.
-pub(crate) fn expect(host: &Host, tcp: SocketAddr, client: &str, who: &[&str]) -> Result<()> {
+/// What a request is to be: over both protocols, seen as from `client`, answered by every one of `who`.
+pub(crate) fn expect(
+    host: &impl Client,
+    tcp: SocketAddr,
+    client: &str,
+    who: &[&str],
+) -> Result<()> {
     first(host, tcp)?;
     let client: IpAddr = client.parse()?;
     for (protocol, port) in [(Protocol::Tcp, 80), (Protocol::Udp, 53)] {

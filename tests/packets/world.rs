@@ -103,6 +103,21 @@ impl World<'_> {
         })
     }
 
+    /// A VPC more, with the ranges of the others, that has joined an EIP gateway; for the namespace of its name.
+    pub(crate) fn join(&self, vpc: &str, gateway: &str) -> Result<()> {
+        let manifest = network(vpc, vpc).replacen(
+            "  serviceCIDRs",
+            &format!("  eipGateway: {gateway}\n  serviceCIDRs"),
+            1,
+        );
+        self.controller
+            .save(&format!("network-{vpc}.yaml"), &manifest)?;
+        self.controller.wait_for(&format!("vpc/{vpc}"), |status| {
+            status["eipGateway"] == gateway
+        })?;
+        Ok(())
+    }
+
     /// Lets services of these namespaces (`blue, red`) use a VPC.
     pub(crate) fn allow(&self, vpc: &str, namespaces: &str) -> Result<()> {
         let file = format!("network-{vpc}.yaml");

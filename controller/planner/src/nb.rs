@@ -686,6 +686,7 @@ impl Ids {
                 .to_vec(),
             Unit::EipGateway(name) => vec![
                 (LogicalRouter::NAME, self.gateway_router(name)),
+                (LogicalRouter::NAME, self.inside_router(name)),
                 (LogicalSwitch::NAME, self.gateway_switch(name)),
                 (LogicalSwitch::NAME, self.join(name)),
                 (HaChassisGroup::NAME, self.chassis_group(name)),
@@ -702,6 +703,11 @@ impl Ids {
     /// The id of an EIP gateway's router.
     pub fn gateway_router(&self, gateway: &str) -> Uuid {
         self.row(LogicalRouter::NAME, &format!("eipgateway/{gateway}"))
+    }
+
+    /// The id of the router to which VPCs send what is for an EIP gateway's external addresses.
+    pub fn inside_router(&self, gateway: &str) -> Uuid {
+        self.row(LogicalRouter::NAME, &format!("eipgateway/{gateway}/inside"))
     }
 
     /// The id of the router of an EIP gateway's service gateway.

@@ -21,6 +21,9 @@ const GATEWAY: u32 = 1;
 /// The number of its service gateway's port there.
 const SERVICE_GATEWAY: u32 = 2;
 
+/// The number of its inside router's port there.
+const INSIDE: u32 = 3;
+
 /// The first number a VPC may have: those below are the gateway's, and kept for what joins it beside VPCs.
 const FIRST_VPC: u32 = 16;
 
@@ -138,6 +141,11 @@ impl Ranges {
     /// The service gateway's address on the join: what backends see of connections that it balances.
     pub(crate) fn service_gateway(&self, family: Family) -> IpAddr {
         self.on_join(SERVICE_GATEWAY, family)
+    }
+
+    /// The address on the join of the router to which VPCs send what is for the gateway's external addresses.
+    pub(crate) fn inside(&self, family: Family) -> IpAddr {
+        self.on_join(INSIDE, family)
     }
 
     /// The number of a VPC by its IPv4 address on a join, if that is one.

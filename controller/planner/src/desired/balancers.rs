@@ -32,7 +32,7 @@ pub(super) struct Balanced<'a> {
 enum At<'a> {
     /// Where the clients are: on the VPC's switches, and on its router if that has a way out.
     Clients,
-    /// On the router of the EIP gateway, or of its service gateway.
+    /// On the service gateway, and if clients outside are to be seen, on the EIP gateway's router.
     Gateway,
     /// On the router of a VPC that backends lie in; its place among the targets.
     Vpc(usize, &'a Name),
@@ -177,10 +177,10 @@ impl<'a, 'b> Parts<'a, 'b> {
     fn row(&self, at: At<'_>, protocol: Protocol, vips: Map) -> Option<DesiredRow> {
         let ids = self.inventory.ids();
         let word = vips::protocol(protocol);
-        let (id, referrer): (Uuid, Referrer) = match at {
+        let (id, referrers): (Uuid, Vec<Referrer>) = match at {
             At::Clients => (
                 ids.load_balancer(self.unit, word),
-                Referrer {
+                vec![Referrer {
                     table: LoadBalancerGroup::NAME,
                     row: if self.service.crosses() {
                         ids.switch_group(&self.service.vpc)
@@ -189,31 +189,32 @@ impl<'a, 'b> Parts<'a, 'b> {
                     },
                     column: "load_balancer",
                     maker: Some(Unit::Vpc(self.service.vpc.clone())),
-                },
+                }],
             ),
             At::Gateway => {
                 let gateway = self.outside.gateway.as_ref()?;
-                let (row, maker) = match self.service.balanced_on()? {
-                    BalancedOn::ServiceGateway => (
-                        ids.service_gateway(gateway),
-                        Unit::ServiceGateway(gateway.clone()),
-                    ),
-                    BalancedOn::EipGateway | BalancedOn::VpcRouter => (
-                        ids.gateway_router(gateway),
-                        Unit::EipGateway(gateway.clone()),
-                    ),
-                };
-                let referrer = Referrer {
+                let on = |row, maker| Referrer {
                     table: LogicalRouter::NAME,
                     row,
                     column: "load_balancer",
                     maker: Some(maker),
                 };
-                (ids.gateway_balancer(self.unit, word), referrer)
+                let mut referrers = vec![on(
+                    ids.service_gateway(gateway),
+                    Unit::ServiceGateway(gateway.clone()),
+                )];
+                // The service gateway is for workloads of other VPCs then.
+                if self.service.balanced_on()? == BalancedOn::EipGateway {
+                    referrers.push(on(
+                        ids.gateway_router(gateway),
+                        Unit::EipGateway(gateway.clone()),
+                    ));
+                }
+                (ids.gateway_balancer(self.unit, word), referrers)
             }
             At::Vpc(target, vpc) => (
                 ids.vpc_balancer(self.unit, word, vpc),
-                self.crossing.targets.get(target)?.router(),
+                vec![self.crossing.targets.get(target)?.router()],
             ),
         };
         let name = match at {
@@ -248,6 +249,6 @@ impl<'a, 'b> Parts<'a, 'b> {
             ip_port_mappings: Map::new(),
             external_ids: ids.labels(self.unit),
         };
-        DesiredRow::new(id, &row, vec![referrer])
+        DesiredRow::new(id, &row, referrers)
     }
 }

@@ -9,7 +9,9 @@ use ovsdb_model::Table;
 use yusur_crds::EipStatus;
 use yusur_crds::common::condition;
 
-use super::{DesiredRow, Referrer, Rows, accepted, follows, programmed, say, silent, subject};
+use super::{
+    DesiredRow, Referrer, Rows, accepted, follows, inside, programmed, say, silent, subject,
+};
 use crate::family::Family;
 use crate::inventory::{Addresses, Inventory, Leads, Problem};
 use crate::name::{Name, ObjectName};
@@ -30,6 +32,9 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
     {
         let way = leads.as_ref().map_or(Way::Nowhere, Way::To);
         rows = owners(unit, gateway, held, &way, inventory);
+        if inventory.is_balanced_on_gateway(name) && inventory.has_inside(gateway) {
+            rows.extend(inside::routes(unit, gateway, held, inventory));
+        }
     }
     let problem = inventory.external_problem(unit);
     let users: Vec<String> = inventory

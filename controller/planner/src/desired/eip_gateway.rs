@@ -11,8 +11,8 @@ use yusur_crds::common::condition;
 
 use super::join::{GRANT, GUARD};
 use super::{
-    DesiredRow, Referrer, Rows, accepted, follows, programmed, say, service_gateway, silent,
-    subject,
+    DesiredRow, Referrer, Rows, accepted, follows, inside, programmed, say, service_gateway,
+    silent, subject,
 };
 use crate::family::Family;
 use crate::inventory::{Addresses, Gateway, Inventory};
@@ -224,6 +224,10 @@ fn rows(unit: &Unit, name: &Name, gateway: &Gateway, inventory: &Inventory) -> R
         inventory,
     ));
 
+    if inventory.has_inside(name) {
+        rows.extend(inside::rows(unit, name, inventory));
+    }
+
     for family in Family::ALL {
         let Some(address) = gateway.address(family) else {
             continue;
@@ -263,7 +267,7 @@ fn rows(unit: &Unit, name: &Name, gateway: &Gateway, inventory: &Inventory) -> R
 }
 
 /// A row of the same unit as the parent.
-fn own(unit: &Unit, table: &'static str, row: Uuid, column: &'static str) -> Referrer {
+pub(super) fn own(unit: &Unit, table: &'static str, row: Uuid, column: &'static str) -> Referrer {
     Referrer {
         table,
         row,
@@ -281,18 +285,22 @@ fn switch(unit: &Unit, id: Uuid, name: Text, inventory: &Inventory) -> Option<De
     DesiredRow::new(id, &switch, Vec::new())
 }
 
-/// A pair of ports between the gateway's router and one of its switches.
-struct Connection {
-    key: &'static str,
-    router: Uuid,
-    switch: Uuid,
-    networks: BTreeSet<Text>,
-    mac: Text,
-    group: Option<Uuid>,
-    announce: bool,
+/// A pair of ports between one of the gateway's routers and one of its switches.
+pub(super) struct Connection {
+    pub(super) key: &'static str,
+    pub(super) router: Uuid,
+    pub(super) switch: Uuid,
+    pub(super) networks: BTreeSet<Text>,
+    pub(super) mac: Text,
+    pub(super) group: Option<Uuid>,
+    pub(super) announce: bool,
 }
 
-fn connection(unit: &Unit, connection: &Connection, inventory: &Inventory) -> Vec<DesiredRow> {
+pub(super) fn connection(
+    unit: &Unit,
+    connection: &Connection,
+    inventory: &Inventory,
+) -> Vec<DesiredRow> {
     let ids = inventory.ids();
     let key = format!("{unit}/{}", connection.key);
     let name = ids.name(format_args!("{key}-router"));

@@ -4,7 +4,7 @@
 
 use ovsdb_model::{Table, Uuid};
 
-use super::{DesiredRow, Referrer, Rows};
+use super::{DesiredRow, Referrer, Rows, inside};
 use crate::family::Family;
 use crate::inventory::{Addresses, Inventory, Join, Vpc};
 use crate::name::Name;
@@ -133,6 +133,18 @@ pub(super) fn rows(
         );
         rows.extend(DesiredRow::new(
             ids.row(StaticRoute::NAME, &format!("join/{name}/{any}")),
+            &route,
+            vec![on_router("static_routes")],
+        ));
+    }
+    for (net, next_hop) in inside::ways(vpc, &join.gateway, inventory) {
+        let route = StaticRoute::new(
+            Text::from(net.to_string()),
+            Text::from(next_hop.to_string()),
+            ids.labels(unit),
+        );
+        rows.extend(DesiredRow::new(
+            ids.row(StaticRoute::NAME, &format!("join/{name}/{net}")),
             &route,
             vec![on_router("static_routes")],
         ));

@@ -10,6 +10,7 @@ mod dns;
 mod eip;
 mod eip_gateway;
 mod global;
+mod inside;
 mod join;
 mod outside;
 mod port;

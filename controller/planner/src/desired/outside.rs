@@ -7,7 +7,7 @@ use ovsdb_model::Table;
 
 use super::eip::Way;
 use super::vips;
-use super::{DesiredRow, Referrer, Rows, eip};
+use super::{DesiredRow, Referrer, Rows, eip, inside};
 use crate::family::Family;
 use crate::inventory::{Addresses, BalancedOn, Inventory, Leads, Port, Problem, Service};
 use crate::name::{Name, ObjectName};
@@ -225,6 +225,9 @@ pub(super) fn rows(
         let leads = service.leads();
         let way = leads.as_ref().map_or(Way::Here, Way::To);
         rows.extend(eip::owners(unit, gateway, outside.held, &way, inventory));
+        if service.balanced_on() == Some(BalancedOn::EipGateway) {
+            rows.extend(inside::routes(unit, gateway, outside.held, inventory));
+        }
     }
     if !external.source_ranges.is_empty() {
         for address in outside.held.iter() {
@@ -235,7 +238,7 @@ pub(super) fn rows(
 }
 
 /// Who may use one address. The rules are where the address is still what the client asked for: on the join, where
-/// clients of other VPCs pass as well, or before the gateway's router if that balances itself. One rule names what is let
+/// clients of other VPCs pass as well, and before the gateway's router if that balances itself. One rule names what is let
 /// in and another drops the rest: to negate a set of networks would multiply flows.
 fn guards(
     unit: &Unit,
@@ -259,6 +262,17 @@ fn guards(
         .filter(|net| Family::of(net.addr()) == family)
         .map(ToString::to_string)
         .collect();
+    let mut switches = vec![ids.join(gateway)];
+    if service.balanced_on() == Some(BalancedOn::EipGateway) {
+        switches.push(ids.gateway_switch(gateway));
+    }
+    let parent = |row| Referrer {
+        table: LogicalSwitch::NAME,
+        row,
+        column: "acls",
+        maker: Some(Unit::EipGateway(gateway.clone())),
+    };
+    let parents: Vec<Referrer> = switches.into_iter().map(parent).collect();
     let mut rows = Vec::new();
     for protocol in ["tcp", "udp", "sctp"] {
         let ports: BTreeSet<u16> = service
@@ -284,21 +298,11 @@ fn guards(
                 action: Text::new_static(action),
                 external_ids: ids.labels(unit),
             };
-            let parent = Referrer {
-                table: LogicalSwitch::NAME,
-                row: if service.balanced_on() == Some(BalancedOn::EipGateway) {
-                    ids.gateway_switch(gateway)
-                } else {
-                    ids.join(gateway)
-                },
-                column: "acls",
-                maker: Some(Unit::EipGateway(gateway.clone())),
-            };
             let key = format!("{unit}/{address}/{protocol}/{action}");
             rows.extend(DesiredRow::new(
                 ids.row(Acl::NAME, &key),
                 &acl,
-                vec![parent],
+                parents.clone(),
             ));
         };
         if !sources.is_empty() {

@@ -33,7 +33,7 @@ impl Inventory {
         self.settle_cluster_addresses(database);
         self.settle_eips(database);
         self.settle_joins(database);
-        self.settle_service_gateways();
+        self.settle_inner_routers();
     }
 
     fn settle_cluster_addresses(&mut self, database: &Database) {

@@ -303,6 +303,10 @@ impl Inventory {
                 .filter(|(_, vpc)| vpc.gateway.as_ref() == Some(name))
                 .map(|(vpc, _)| vpc.clone()),
         );
+        if self.has_inside(name) {
+            // Their routes there are by its ranges.
+            self.vpcs_of_gateway_changed(name);
+        }
         // Behind the Vpcs: a group of chassis goes after the ports that are on it.
         self.dirty.add_gateway(name);
     }

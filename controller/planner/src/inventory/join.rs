@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::crossing::BalancedOn;
 use super::external::Need;
 use crate::name::{Name, ObjectName};
 
@@ -17,11 +18,10 @@ pub(crate) struct Join {
 pub(super) struct Joins {
     /// What services wish for.
     pub(super) made: HashMap<ObjectName, Wish>,
-    /// By EIP gateway, the services whose outside goes by its service gateway.
-    pub(super) through: HashMap<Name, BTreeSet<ObjectName>>,
-    /// EIP gateways of which `through` has changed, and those that had a service gateway when it was last looked at.
-    pub(super) through_changed: BTreeSet<Name>,
-    pub(super) with_service_gateway: BTreeSet<Name>,
+    /// By EIP gateway, the services that need its service gateway.
+    pub(super) through: Needs,
+    /// By EIP gateway, the services that need its inside router.
+    pub(super) inside: Needs,
     /// The same by VPC; the first counts.
     pub(super) wishes: HashMap<Name, BTreeMap<(Need, i64, ObjectName), Name>>,
     /// The gateways that VPCs must join, as far as they have been looked at.
@@ -34,6 +34,56 @@ pub(super) struct Joins {
     pub(super) to_settle: BTreeSet<Name>,
 }
 
+/// The services that need something of EIP gateways.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    services: HashMap<Name, BTreeSet<ObjectName>>,
+    /// EIP gateways of which `services` has changed, and those of which some needed it when it was last looked at.
+    changed: BTreeSet<Name>,
+    had: BTreeSet<Name>,
+}
+
+impl Needs {
+    fn add(&mut self, gateway: &Name, service: &ObjectName) {
+        let services = self.services.entry(gateway.clone()).or_default();
+        services.insert(service.clone());
+        self.changed.insert(gateway.clone());
+    }
+
+    fn remove(&mut self, gateway: &Name, service: &ObjectName) {
+        let Some(services) = self.services.get_mut(gateway) else {
+            return;
+        };
+        if services.remove(service) {
+            self.changed.insert(gateway.clone());
+        }
+        if services.is_empty() {
+            self.services.remove(gateway);
+        }
+    }
+
+    /// True if a service needs it of this gateway.
+    pub(super) fn any(&self, gateway: &Name) -> bool {
+        self.services.contains_key(gateway)
+    }
+
+    /// The gateways of which it is needed now, or not any more, since the last time.
+    pub(super) fn settle(&mut self) -> Vec<Name> {
+        let mut differ = Vec::new();
+        for gateway in std::mem::take(&mut self.changed) {
+            let differs = if self.any(&gateway) {
+                self.had.insert(gateway.clone())
+            } else {
+                self.had.remove(&gateway)
+            };
+            if differs {
+                differ.push(gateway);
+            }
+        }
+        differ
+    }
+}
+
 /// What a service wishes its VPCs to join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wish {
@@ -41,8 +91,8 @@ pub(super) struct Wish {
     pub(super) created: i64,
     pub(super) gateway: Name,
     pub(super) vpcs: BTreeSet<Name>,
-    /// Its outside goes by the gateway's service gateway.
-    pub(super) through: bool,
+    /// Where the gateway balances its outside.
+    pub(super) balanced_on: Option<BalancedOn>,
 }
 
 impl Joins {
@@ -53,24 +103,22 @@ impl Joins {
             wishes.insert(key, wish.gateway.clone());
             self.to_settle.insert(vpc.clone());
         }
-        if wish.through {
-            let services = self.through.entry(wish.gateway.clone()).or_default();
-            services.insert(name.clone());
-            self.through_changed.insert(wish.gateway.clone());
+        match wish.balanced_on {
+            Some(BalancedOn::ServiceGateway) => self.through.add(&wish.gateway, name),
+            // Other VPCs' workloads take the service gateway.
+            Some(BalancedOn::EipGateway) => {
+                self.through.add(&wish.gateway, name);
+                self.inside.add(&wish.gateway, name);
+            }
+            Some(BalancedOn::VpcRouter) | None => {}
         }
         self.made.insert(name.clone(), wish);
     }
 
     pub(super) fn unmake(&mut self, name: &ObjectName, wish: Wish) {
         let key = (wish.need, wish.created, name.clone());
-        if let Some(services) = self.through.get_mut(&wish.gateway) {
-            if services.remove(name) {
-                self.through_changed.insert(wish.gateway.clone());
-            }
-            if services.is_empty() {
-                self.through.remove(&wish.gateway);
-            }
-        }
+        self.through.remove(&wish.gateway, name);
+        self.inside.remove(&wish.gateway, name);
         for vpc in wish.vpcs {
             if let Some(wishes) = self.wishes.get_mut(&vpc) {
                 wishes.remove(&key);

@@ -10,7 +10,6 @@ use ipnet::IpNet;
 use ovsdb_model::{Atom, Database, Datum, Table};
 
 use super::Inventory;
-use super::crossing::BalancedOn;
 use super::external::Need;
 use super::join::{Join, Wish};
 use crate::name::{Name, ObjectName};
@@ -38,27 +37,33 @@ impl Inventory {
 
     /// True if services need the gateway's service gateway.
     pub(crate) fn has_service_gateway(&self, gateway: &Name) -> bool {
-        self.joins.through.contains_key(gateway)
+        self.joins.through.any(gateway)
     }
 
-    /// Which gateways have a service gateway now, or none any more, after all that changed: a service that is looked at
-    /// again may be the only one.
-    pub(super) fn settle_service_gateways(&mut self) {
-        for gateway in std::mem::take(&mut self.joins.through_changed) {
-            let differs = if self.has_service_gateway(&gateway) {
-                self.joins.with_service_gateway.insert(gateway.clone())
+    /// True if services need the gateway's inside router.
+    pub(crate) fn has_inside(&self, gateway: &Name) -> bool {
+        self.joins.inside.any(gateway)
+    }
+
+    /// Which gateways have a service gateway and an inside router now, or none any more, after all that changed: a service
+    /// that is looked at again may be the only one.
+    pub(super) fn settle_inner_routers(&mut self) {
+        let mut gateways = self.joins.through.settle();
+        gateways.extend(self.joins.inside.settle());
+        for gateway in gateways {
+            // VPCs lead to a router that is there.
+            if self.has_inside(&gateway) {
+                self.dirty.add_gateway(&gateway);
+                self.vpcs_of_gateway_changed(&gateway);
             } else {
-                self.joins.with_service_gateway.remove(&gateway)
-            };
-            if differs {
-                self.service_gateway_changed(&gateway);
+                self.vpcs_of_gateway_changed(&gateway);
+                self.dirty.add_gateway(&gateway);
             }
         }
     }
 
-    /// There is a service gateway now, or none any more: VPCs have routes on it.
-    fn service_gateway_changed(&mut self, gateway: &Name) {
-        self.dirty.add_gateway(gateway);
+    /// The VPCs that have joined a gateway have other routes to it, or it to them.
+    pub(super) fn vpcs_of_gateway_changed(&mut self, gateway: &Name) {
         let vpcs = self.gateways.get(gateway).map(|gateway| &gateway.vpcs);
         for vpc in vpcs.into_iter().flatten() {
             self.dirty.add(Unit::Vpc(vpc.clone()));
@@ -71,7 +76,7 @@ impl Inventory {
         let allowed = |vpc: &&Name| self.vpc_for(&name.namespace, vpc).is_ok();
         let elsewhere = service.elsewhere().into_iter().filter(allowed).cloned();
         Some(Wish {
-            through: service.balanced_on() == Some(BalancedOn::ServiceGateway),
+            balanced_on: service.balanced_on(),
             need,
             created: service.header.created,
             gateway,
