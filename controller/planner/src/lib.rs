@@ -13,14 +13,14 @@
 //! let census = inventory.census(&database)  // services the Northbound has, services that are gone
 //! if !mass_deletion(census.services, census.gone) || allowed { inventory.sweep(&database) }   // orphans become dirty
 //!
-//! // then, whenever something changed and no transaction is in flight:
+//! // then, whenever something changed and no transaction is in flight (while one is: see Plan::stands_beside):
 //! inventory.observe(&batch, &database)      // rows that changed in the Northbound, ours or not
 //! let units = inventory.take_dirty(&database, max)
 //! let plan = plan(&units, &inventory, &database)
 //! inventory.planned(&plan)
 //! transact(operations(&plan.groups))        // or run by run of groups, bounded by Group::size
 //!   committed -> observe what came meanwhile, inventory.committed(&plan.groups, &database), publish Group::verdicts
-//!   failed    -> publish Verdict::uncommitted, inventory.retry(&group.units) after a backoff
+//!   failed    -> publish Verdict::uncommitted, inventory.lost(&group), inventory.put_back(&group.units) after a backoff
 //! publish plan.verdicts                     // nothing to write for these
 //!   where verdict.record_first: write the status, then inventory.recorded(&verdict.unit, &verdict.record())
 //! ```

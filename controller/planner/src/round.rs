@@ -119,6 +119,11 @@ impl<P: Part> Round<P> {
         )
     }
 
+    /// What is not committed, in no order.
+    pub fn groups(&self) -> impl Iterator<Item = &P> {
+        self.groups.values()
+    }
+
     /// What was sent is committed.
     pub fn committed(&mut self) -> Vec<P> {
         std::mem::take(&mut self.sent)

@@ -2,33 +2,37 @@
 //!
 //! Events of the sources and of the Northbound go into the inventory at once, whatever else is going on. While no
 //! transaction is in flight, what has become dirty is planned against the replica and sent; while one is, changes
-//! gather, and the next carries them all (decision 5). There are no timers on this path. The few that exist are for
-//! what must wait: units set aside, a pause after an error, the raise of `nb_cfg`.
+//! gather, and the next carries them all (decision 5). Only where there is much to add, at a start, is the next plan made
+//! and sent while a transaction is in flight. There are no timers on this path. The few that exist are for what must wait: units
+//! set aside, a pause after an error, the raise of `nb_cfg`.
 
 mod authority;
 mod guard;
 mod holds;
 mod intake;
+mod lanes;
 mod live;
 mod outcome;
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
 use ovsdb::model::Name;
-use ovsdb::{Changes, Client, Event, State, TransactError};
+use ovsdb::{Changes, Client, Event, State};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
-use yusur_planner::{Bounds, Group, Inventory, Kind, Round, Unit, Verdict, nb, operations, plan};
+use yusur_planner::{
+    Bounds, Group, Inventory, Kind, Plan, Round, Unit, Verdict, nb, operations, plan,
+};
 
 pub use self::authority::Authority;
 use self::authority::Standing;
 use self::guard::Guard;
 use self::holds::{Cause, Holds};
+use self::lanes::{Cargo, Flight, Landed, Lanes, Number};
 use self::live::{Counters, Live, NB_GLOBAL};
 use crate::http::{Check, Health, HealthRequests};
 use crate::metrics::{DatabaseLabel, KindLabel, Metrics, ReasonLabel, TableLabel};
@@ -110,8 +114,10 @@ pub struct Engine {
     desk: Desk,
     live: Live,
     holds: Holds,
-    round: Option<Round<Group>>,
-    /// When the changes came that are not planned yet, and those that the round in flight carries.
+    lanes: Lanes,
+    /// Whether it is worth asking what comes after the transaction in flight.
+    curious: bool,
+    /// When the changes came that are not planned yet, and those that the rounds in flight carry.
     seen: Vec<Instant>,
     carried: Vec<Instant>,
     /// Verdicts to be told while a transaction is in flight.
@@ -154,28 +160,6 @@ struct Pause {
     times: u32,
 }
 
-/// A transaction that is on its way.
-type Flight = Pin<Box<dyn Future<Output = Landed> + Send>>;
-
-/// How it ended.
-#[derive(Debug)]
-struct Landed {
-    cargo: Cargo,
-    sent: Instant,
-    result: Result<(), TransactError>,
-}
-
-/// What it carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cargo {
-    /// The groups that the round sent; whether it raised `nb_cfg` too.
-    Rows { raises: bool },
-    /// The raise of `nb_cfg` alone.
-    Raise,
-    /// The epoch.
-    Claim,
-}
-
 // === impl Blocked ===
 
 impl Blocked {
@@ -201,7 +185,8 @@ impl Engine {
             desk: Desk::default(),
             live: Live::default(),
             holds: Holds::default(),
-            round: None,
+            lanes: Lanes::default(),
+            curious: false,
             seen: Vec::new(),
             carried: Vec::new(),
             verdicts: VecDeque::new(),
@@ -228,24 +213,16 @@ impl Engine {
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let mut stop = std::pin::pin!(stop);
         let mut events = Vec::with_capacity(EVENTS);
-        let mut flight: Option<Flight> = None;
         loop {
             self.look_again();
-            if flight.is_none() {
-                flight = self.depart();
-            }
+            self.depart();
             self.tell_some();
             self.measure();
-            let wake = self.next_wake(flight.is_some());
+            let wake = self.next_wake();
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                landed = async { flight.as_mut()?.await.into() }, if flight.is_some() => {
-                    flight = None;
-                    if let Some(landed) = landed {
-                        self.landed(landed);
-                    }
-                }
+                (lane, landed) = self.lanes.next() => self.landed(lane, landed),
                 count = self.parts.sources.events.recv_many(&mut events, EVENTS) => {
                     anyhow::ensure!(count > 0, "the source has stopped");
                     for event in events.drain(..) {
@@ -277,12 +254,16 @@ impl Engine {
                 () = sleep_until(wake) => {}
             }
         }
-        if let Some(flight) = flight {
-            match tokio::time::timeout(FAREWELL, flight).await {
-                Ok(landed) => self.landed(landed),
-                Err(_) => warn!(
-                    "stopping without knowing how the last transaction ended; the next start finds out"
-                ),
+        let until = tokio::time::Instant::now() + FAREWELL;
+        while self.lanes.any_flies() {
+            match tokio::time::timeout_at(until, self.lanes.next()).await {
+                Ok((lane, landed)) => self.landed(lane, landed),
+                Err(_) => {
+                    warn!(
+                        "stopping without knowing how the last transaction ended; the next start finds out"
+                    );
+                    break;
+                }
             }
         }
         while !self.verdicts.is_empty() {
@@ -305,59 +286,73 @@ impl Engine {
         }
     }
 
-    /// Plans and sends what there is to send, if anything may be sent now.
-    fn depart(&mut self) -> Option<Flight> {
+    /// Plans and sends what there is to send, as far as anything may be sent now.
+    fn depart(&mut self) {
         let now = Instant::now();
+        // Once for each that has left or landed: what could not go along has to wait.
+        let looks_ahead = self.wants_to_look_ahead();
+        self.curious = false;
         if !self.state.is_synced() || self.pause.until.is_some_and(|until| now < until) {
-            return None;
+            return;
         }
         let sessions = self.state.counters.sessions;
         if self.outdated.is_some_and(|outdated| sessions <= outdated) {
-            return None;
+            return;
         }
         self.outdated = None;
+        let flies = self.lanes.any_flies();
         match self.parts.authority.standing(now) {
-            Standing::Standby => return None,
+            Standing::Standby => return,
+            Standing::Claim if flies => return,
             Standing::Claim => {
                 let claim = self.parts.authority.claim(&self.parts.client.read());
                 if let Some(transaction) = claim {
-                    return Some(self.send(transaction, Cargo::Claim));
+                    return self.send(0, transaction, Cargo::Claim);
                 }
             }
             Standing::Writes => {}
         }
         if !self.guard.is_complete() {
-            return None;
+            return;
         }
-        self.load();
-        for unit in self.holds.due(now) {
-            self.inventory.retry([&unit]);
+        if !flies {
+            self.load();
+            for unit in self.holds.due(now) {
+                self.inventory.put_back([&unit]);
+            }
         }
-        loop {
-            if let Some(flight) = self.send_run(now) {
-                return Some(flight);
-            }
-            if !self.plan(now) {
-                break;
-            }
+        for lane in Lanes::numbers() {
+            self.send_run(lane, now);
+        }
+        while self.lanes.are_done() && self.plan(now) {
+            self.send_run(0, now);
+        }
+        if flies && looks_ahead {
+            self.look_ahead(now);
+        }
+        if self.lanes.any_flies() {
+            return;
         }
         if self.live.due().is_some_and(|due| due <= now)
             && Counters::read(&self.parts.client.read()).is_some()
         {
             let transaction = self.parts.authority.prove(vec![Live::raise()]);
-            return Some(self.send(transaction, Cargo::Raise));
+            return self.send(0, transaction, Cargo::Raise);
         }
         if !self.converged && self.inventory.dirty() == 0 {
             self.converged = true;
             let services = self.inventory.services();
             info!(services, elapsed = ?self.started.elapsed(), "the Northbound is what the objects mean");
         }
-        None
     }
 
-    /// The next transaction of the round, if it has one.
-    fn send_run(&mut self, now: Instant) -> Option<Flight> {
-        let round = self.round.as_mut()?;
+    /// Sends the next transaction of the lane's round, if it has one and none is in flight.
+    fn send_run(&mut self, number: Number, now: Instant) {
+        let alone = !self.lanes.any_flies();
+        let lane = self.lanes.lane(number);
+        let Some(round) = lane.round.as_mut().filter(|_| lane.flight.is_none()) else {
+            return;
+        };
         let (groups, left_out) = round.next_run();
         let mut list = operations(groups.iter().copied());
         let (units, size) = (
@@ -365,6 +360,9 @@ impl Engine {
             list.len(),
         );
         let empty = groups.is_empty();
+        if empty {
+            lane.round = None;
+        }
         for group in left_out {
             self.postpone(
                 group,
@@ -373,11 +371,11 @@ impl Engine {
             );
         }
         if empty {
-            self.round = None;
-            return None;
+            return;
         }
-        let raises =
-            self.live.may_raise(now) && Counters::read(&self.parts.client.read()).is_some();
+        let raises = alone
+            && self.live.may_raise(now)
+            && Counters::read(&self.parts.client.read()).is_some();
         if raises {
             list.push(Live::raise());
         }
@@ -386,12 +384,13 @@ impl Engine {
         metrics.transaction_units.observe(units as f64);
         debug!(units, operations = size, "writing");
         let transaction = self.parts.authority.prove(list);
-        Some(self.send(transaction, Cargo::Rows { raises }))
+        self.send(number, transaction, Cargo::Rows { raises });
+        self.curious = true;
     }
 
-    fn send(&self, transaction: ovsdb::Transaction, cargo: Cargo) -> Flight {
+    fn send(&mut self, lane: Number, transaction: ovsdb::Transaction, cargo: Cargo) {
         let client = self.parts.client.clone();
-        Box::pin(async move {
+        let flight: Flight = Box::pin(async move {
             let sent = Instant::now();
             let result = client.transact(transaction).await.map(drop);
             Landed {
@@ -399,7 +398,8 @@ impl Engine {
                 sent,
                 result,
             }
-        })
+        });
+        self.lanes.lane(lane).flight = Some(flight);
     }
 
     /// Brings the inventory up to a replica that was synchronised anew, and removes what nobody asks for any more.
@@ -461,40 +461,79 @@ impl Engine {
 
     /// Plans what is dirty. Whether there was anything.
     fn plan(&mut self, now: Instant) -> bool {
+        let Some(plan) = self.compare(now) else {
+            return false;
+        };
+        self.adopt(0, plan, now);
+        true
+    }
+
+    /// Plans and sends what comes next while a transaction is in flight, where neither sees the other.
+    fn look_ahead(&mut self, now: Instant) {
+        let Some(lane) = self.lanes.free() else {
+            return;
+        };
+        if !self.lanes.groups().all(Group::only_adds) {
+            return;
+        }
+        let Some(plan) = self.compare(now) else {
+            return;
+        };
+        if plan.stands_beside(self.lanes.groups()) {
+            self.adopt(lane, plan, now);
+            self.send_run(lane, now);
+        } else {
+            self.inventory.put_back(plan.units());
+        }
+    }
+
+    /// Whether there is much to plan, and something that it could go beside. What is in flight is sent before the engine
+    /// thinks about what comes next.
+    fn wants_to_look_ahead(&self) -> bool {
+        self.curious && self.behind.is_some() && self.inventory.dirty() > 0
+    }
+
+    /// Compares what some dirty units want with what is there.
+    fn compare(&mut self, now: Instant) -> Option<Plan> {
         let database = self.parts.client.read();
         let mut units = self.inventory.take_dirty(&database, UNITS);
         if units.is_empty() {
             self.behind = None;
-            return false;
+            return None;
         }
         let many = units.len() + self.inventory.dirty() > MANY;
         self.behind = many.then(|| self.behind.unwrap_or(now));
         units.retain(|unit| !self.holds.holds(unit));
         let started = Instant::now();
         let plan = plan(&units, &self.inventory, &database);
-        drop(database);
-        self.inventory.planned(&plan);
         self.parts
             .metrics
             .plan
             .observe(started.elapsed().as_secs_f64());
+        Some(plan)
+    }
+
+    /// Takes a plan over, to be sent on this lane.
+    fn adopt(&mut self, lane: Number, plan: Plan, now: Instant) {
+        self.inventory.planned(&plan);
         self.say(plan.verdicts);
         if self.inventory.dirty() == 0 {
             self.carried.append(&mut self.seen);
         }
         if plan.groups.is_empty() {
             self.damaged.clear();
-            self.carried.clear();
-            return true;
+            if self.lanes.are_done() {
+                self.carried.clear();
+            }
+            return;
         }
         self.note_damage(&plan.groups, now);
-        self.round = Some(Round::new(
+        self.lanes.lane(lane).round = Some(Round::new(
             plan.groups,
             Bounds {
                 operations: OPERATIONS,
             },
         ));
-        true
     }
 
     /// Hands some verdicts to the status desk; few at a time, so that they hold nothing up.
@@ -533,7 +572,7 @@ impl Engine {
     fn has_time(&self) -> bool {
         !self.untold.is_empty()
             && self.behind.is_none_or(|since| since.elapsed() > SILENCE)
-            && self.round.is_none()
+            && self.lanes.are_done()
             && self.inventory.dirty() == 0
             && self.verdicts.is_empty()
             && self.parts.status.len() < AGAIN
@@ -544,17 +583,17 @@ impl Engine {
     fn look_again(&mut self) {
         if self.has_time() {
             let units: Vec<Unit> = self.untold.drain(..self.untold.len().min(AGAIN)).collect();
-            self.inventory.retry(&units);
+            self.inventory.put_back(&units);
         }
     }
 
     /// When to look again although nothing happens.
-    fn next_wake(&self, flying: bool) -> Option<Instant> {
+    fn next_wake(&self) -> Option<Instant> {
         if !self.verdicts.is_empty() {
             return Some(Instant::now());
         }
-        if flying {
-            return None;
+        if self.lanes.any_flies() {
+            return self.wants_to_look_ahead().then(Instant::now);
         }
         if self.has_time() {
             return Some(Instant::now());
@@ -680,9 +719,10 @@ impl Engine {
     }
 }
 
-/// Pending for ever without a moment.
+/// Pending for ever without a moment; at once where it has passed, which a timer would round up to its next tick.
 async fn sleep_until(moment: Option<Instant>) {
     match moment {
+        Some(moment) if moment <= Instant::now() => tokio::task::yield_now().await,
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,
     }

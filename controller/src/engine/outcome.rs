@@ -6,19 +6,21 @@ use ovsdb::TransactError;
 use tracing::{debug, info, warn};
 use yusur_planner::{Group, Refused, Round, Severity};
 
+use super::lanes::{Cargo, Landed, Number};
 use super::live::Counters;
-use super::{Cargo, Engine, Landed, Pause};
+use super::{Engine, Pause};
 use crate::metrics::Outcome;
 use crate::status::StatusWrite;
 
 impl Engine {
     /// A transaction has ended.
-    pub(super) fn landed(&mut self, landed: Landed) {
+    pub(super) fn landed(&mut self, lane: Number, landed: Landed) {
         let Landed {
             cargo,
             sent,
             result,
         } = landed;
+        self.curious = true;
         let now = Instant::now();
         let metrics = &self.parts.metrics;
         metrics
@@ -41,25 +43,25 @@ impl Engine {
             self.parts.authority.claimed(&result);
         }
         match result {
-            Ok(()) => self.committed(cargo, now),
+            Ok(()) => self.committed(lane, cargo, now),
             Err(TransactError::Fenced(reason)) => {
                 metrics.fenced.inc();
                 debug!(%reason, "fenced");
                 if cargo != Cargo::Claim {
                     self.parts.authority.doubted(now);
                 }
-                self.abandon();
+                self.abandon(lane);
             }
             Err(
                 error @ (TransactError::Constraint(_)
                 | TransactError::Broken(_)
                 | TransactError::Aborted),
             ) => {
-                self.refused(cargo, &error, now);
+                self.refused(lane, cargo, &error, now);
             }
             Err(TransactError::Retry(reason)) => {
                 debug!(%reason, "planning anew");
-                self.abandon();
+                self.abandon(lane);
                 self.pause.longer(now);
             }
             Err(TransactError::OutcomeUnknown(reason)) => {
@@ -67,7 +69,7 @@ impl Engine {
                     reason,
                     "it is unknown whether a transaction took effect; looking at the Northbound anew"
                 );
-                self.abandon();
+                self.abandon(lane);
                 self.pause.longer(now);
                 let session = self.state.counters.sessions;
                 self.outdated = Some(session);
@@ -79,18 +81,18 @@ impl Engine {
         }
     }
 
-    fn committed(&mut self, cargo: Cargo, now: Instant) {
+    fn committed(&mut self, lane: Number, cargo: Cargo, now: Instant) {
         let raises = matches!(cargo, Cargo::Rows { raises: true } | Cargo::Raise);
         let raised = raises
             .then(|| Counters::read(&self.parts.client.read()))
             .flatten();
         let mut seen = Vec::new();
         if let Cargo::Rows { .. } = cargo {
-            let groups = self
-                .round
-                .as_mut()
-                .map(Round::committed)
-                .unwrap_or_default();
+            let round = &mut self.lanes.lane(lane).round;
+            let groups = round.as_mut().map(Round::committed).unwrap_or_default();
+            if round.as_ref().is_some_and(Round::is_done) {
+                *round = None;
+            }
             // The replica has our changes already; the inventory has to hear of them before it is asked whether they
             // are what was meant.
             while let Some(event) = self.changes.try_next() {
@@ -103,8 +105,7 @@ impl Engine {
                 }
                 self.say(group.verdicts);
             }
-            if self.round.as_ref().is_some_and(Round::is_done) {
-                self.round = None;
+            if self.lanes.are_done() {
                 seen = std::mem::take(&mut self.carried);
                 for seen in &seen {
                     self.parts
@@ -122,14 +123,16 @@ impl Engine {
     }
 
     /// The server refused the content.
-    fn refused(&mut self, cargo: Cargo, error: &TransactError, now: Instant) {
+    fn refused(&mut self, lane: Number, cargo: Cargo, error: &TransactError, now: Instant) {
         let Cargo::Rows { .. } = cargo else {
             warn!(%error, ?cargo, "refused");
             self.pause.longer(now);
             return;
         };
         // What was expected to be there will not come.
-        let Some(round) = &mut self.round else { return };
+        let Some(round) = &mut self.lanes.lane(lane).round else {
+            return;
+        };
         match round.refused() {
             Refused::Halved => debug!(%error, "refused; halving it"),
             Refused::Group(group) => {
@@ -138,7 +141,7 @@ impl Engine {
                     warn!(%unit, %error, again_in = ?pause, "the Northbound refuses the rows of this unit");
                 }
                 let message = format!("the Northbound refuses its rows: {error}");
-                self.inventory.retry(std::iter::empty());
+                self.inventory.lost(&group);
                 self.tell_refusal(group, "Refused", &message);
             }
         }
@@ -147,6 +150,7 @@ impl Engine {
     /// What the group rests on was refused.
     pub(super) fn postpone(&mut self, group: Group, reason: &'static str, message: &str) {
         let now = Instant::now();
+        self.inventory.lost(&group);
         for unit in &group.units {
             self.holds.refused(unit.clone(), now);
         }
@@ -160,12 +164,13 @@ impl Engine {
     }
 
     /// Gives the round up; its units are planned anew.
-    fn abandon(&mut self) {
-        let Some(round) = self.round.take() else {
+    fn abandon(&mut self, lane: Number) {
+        let Some(round) = self.lanes.lane(lane).round.take() else {
             return;
         };
         for group in round.abandon() {
-            self.inventory.retry(&group.units);
+            self.inventory.lost(&group);
+            self.inventory.put_back(&group.units);
         }
         self.seen.append(&mut self.carried);
     }

@@ -12,7 +12,7 @@ use crate::report::{Goal, Report, milliseconds, percentile, seconds};
 use crate::world::World;
 
 /// Between two changes, for what follows one (its status) to come to rest.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// How long a change may take before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(30);

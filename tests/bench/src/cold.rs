@@ -11,6 +11,9 @@ use crate::world::World;
 /// How long nothing must come before the last row is taken for the last.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// What an API server does after a long list (it gives memory back) is no part of what comes next.
+const REST: Duration = Duration::from_secs(3);
+
 /// Starts controllers on empty Northbounds, a bare loop after each.
 pub(crate) fn measure(world: &World, starts: usize, report: &mut Report) -> Result<()> {
     let size = world.size;
@@ -27,7 +30,7 @@ pub(crate) fn measure(world: &World, starts: usize, report: &mut Report) -> Resu
             "Cold start, {size} services with {}, {told_before}",
             world.backends.word()
         ));
-        let list = floor::list(world)?;
+        std::thread::sleep(REST);
         let northbound = world.northbound()?;
         let mut controller = world.controller(&northbound)?;
         controller.wait_converged()?;
@@ -53,6 +56,8 @@ pub(crate) fn measure(world: &World, starts: usize, report: &mut Report) -> Resu
         controller.stop()?;
         drop(northbound);
         let bare = floor::write(world, &rows)?;
+        std::thread::sleep(REST);
+        let list = floor::list(world)?;
 
         let goals = size == 10_000;
         report.line(

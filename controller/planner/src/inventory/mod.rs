@@ -226,11 +226,8 @@ impl Inventory {
         self.dirty.take(max)
     }
 
-    /// Queues units again, after their transaction failed.
-    pub fn retry<'a>(&mut self, units: impl IntoIterator<Item = &'a Unit>) {
-        // What was expected will not come.
-        self.expected.clear();
-        self.expected_members.clear();
+    /// Queues units again: their plan is not used, or the time has come to try once more.
+    pub fn put_back<'a>(&mut self, units: impl IntoIterator<Item = &'a Unit>) {
         for unit in units {
             self.dirty.add(unit.clone());
         }

@@ -353,17 +353,20 @@ impl Inventory {
                 column.is_some_and(|column| column.contains(&Atom::Uuid(member.child)))
                     == member.present
             });
-            for row in &group.expects {
-                self.expected.remove(&row.uuid);
-            }
-            for member in &group.members {
-                self.expected_members.remove(&(member.parent, member.child));
-            }
+            self.lost(group);
             if !(rows && members) {
-                for unit in &group.units {
-                    self.dirty.add(unit.clone());
-                }
+                self.put_back(&group.units);
             }
+        }
+    }
+
+    /// What the group was to make of its rows is not expected any more: it was not written, or perhaps, or it is done.
+    pub fn lost(&mut self, group: &Group) {
+        for row in &group.expects {
+            self.expected.remove(&row.uuid);
+        }
+        for member in &group.members {
+            self.expected_members.remove(&(member.parent, member.child));
         }
     }
 

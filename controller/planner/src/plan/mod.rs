@@ -1,6 +1,7 @@
 //! The plan: the difference between the rows some units want and the rows that are there, in groups that can be written
 //! one after the other.
 
+mod ahead;
 mod diff;
 mod operations;
 mod order;
@@ -38,7 +39,7 @@ pub struct Group {
     /// The units.
     pub units: Vec<Unit>,
     /// Groups of the plan (by position, all smaller than this one's) that insert rows this one refers to: if one of them
-    /// fails, leave this one out as well and call [`Inventory::retry`] for its units.
+    /// fails, leave this one out as well, and put its units back later.
     pub after: Vec<usize>,
     /// The verdicts on its units, true once it is committed.
     pub verdicts: Vec<Verdict>,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use ovsdb_model::{Batch, Database, Operation, Row, Uuid};
 use yusur_convergence::{Complaint, Foreign, Objects, Place, Tables, Terms, check, places};
 use yusur_planner::{
-    Bounds, Config, Group, Inventory, Kind, ObjectRef, Refused, Round, Status, Unit, Verdict,
+    Bounds, Config, Group, Inventory, Kind, ObjectRef, Plan, Refused, Round, Status, Unit, Verdict,
     operations, plan,
 };
 
@@ -42,6 +42,8 @@ pub struct Player<N> {
     pub northbound: N,
     inventory: Inventory,
     round: Option<Round<Group>>,
+    /// Planned while something was in flight, to be sent next.
+    ahead: Option<Plan>,
     flight: Option<Flight>,
     held: BTreeSet<Unit>,
     /// Verdicts that are not written yet.
@@ -69,6 +71,7 @@ impl<N: Northbound> Player<N> {
             northbound,
             inventory,
             round: None,
+            ahead: None,
             flight: None,
             held: BTreeSet::new(),
             desk: VecDeque::new(),
@@ -180,7 +183,7 @@ impl<N: Northbound> Player<N> {
         if let Some(unit) = object.unit()
             && self.held.remove(&unit)
         {
-            self.inventory.retry([&unit]);
+            self.inventory.put_back([&unit]);
         }
         self.inventory.apply(change);
     }
@@ -315,6 +318,7 @@ impl<N: Northbound> Player<N> {
     }
 
     fn load(&mut self) {
+        self.ahead = None;
         self.inventory.load(&self.northbound.replica());
         self.inventory.sweep(&self.northbound.replica());
     }
@@ -343,7 +347,7 @@ impl<N: Northbound> Player<N> {
 
     fn release(&mut self) {
         for unit in std::mem::take(&mut self.held) {
-            self.inventory.retry([&unit]);
+            self.inventory.put_back([&unit]);
         }
     }
 
@@ -354,6 +358,9 @@ impl<N: Northbound> Player<N> {
             operations: dice.pick(&[4000, 1, 5, 4000]),
         };
         if self.flight.is_some() {
+            if dice.chance(3) {
+                self.look_ahead(most);
+            }
             return Ok(true);
         }
         loop {
@@ -376,21 +383,42 @@ impl<N: Northbound> Player<N> {
                 }
                 self.round = None;
             }
-            self.gather();
-            let replica = self.northbound.replica();
-            let mut units = self.inventory.take_dirty(&replica, most);
-            if units.is_empty() {
+            let Some(plan) = self.ahead.take().or_else(|| self.compare(most)) else {
                 return Ok(false);
-            }
-            units.retain(|unit| !self.held.contains(unit));
-            let plan = plan(&units, &self.inventory, &replica);
-            drop(replica);
+            };
             self.inventory.planned(&plan);
             self.recorded_first(&plan.groups)?;
             self.desk.extend(plan.verdicts);
             if !plan.groups.is_empty() {
                 self.round = Some(Round::new(plan.groups, bounds));
             }
+        }
+    }
+
+    fn compare(&mut self, most: usize) -> Option<Plan> {
+        self.gather();
+        let replica = self.northbound.replica();
+        let mut units = self.inventory.take_dirty(&replica, most);
+        if units.is_empty() {
+            return None;
+        }
+        units.retain(|unit| !self.held.contains(unit));
+        Some(plan(&units, &self.inventory, &replica))
+    }
+
+    /// Plans while something is in flight, as the engine does.
+    fn look_ahead(&mut self, most: usize) {
+        if self.ahead.is_some() {
+            return;
+        }
+        let Some(plan) = self.compare(most) else {
+            return;
+        };
+        if plan.stands_beside(self.round.iter().flat_map(Round::groups)) {
+            self.tell("planned ahead");
+            self.ahead = Some(plan);
+        } else {
+            self.inventory.put_back(plan.units());
         }
     }
 
@@ -467,7 +495,6 @@ impl<N: Northbound> Player<N> {
                 self.tell(format!("refused: {error}"));
                 let round = self.round.as_mut().ok_or("nothing was sent")?;
                 if let Refused::Group(group) = round.refused() {
-                    self.inventory.retry(std::iter::empty());
                     self.set_aside(group);
                 }
             }
@@ -486,6 +513,7 @@ impl<N: Northbound> Player<N> {
     }
 
     fn set_aside(&mut self, group: Group) {
+        self.inventory.lost(&group);
         self.held.extend(group.units.iter().cloned());
         let verdicts = group.verdicts.into_iter();
         self.desk
@@ -493,9 +521,13 @@ impl<N: Northbound> Player<N> {
     }
 
     fn abandon(&mut self) {
+        if let Some(plan) = self.ahead.take() {
+            self.inventory.put_back(plan.units());
+        }
         if let Some(round) = self.round.take() {
             for group in round.abandon() {
-                self.inventory.retry(&group.units);
+                self.inventory.lost(&group);
+                self.inventory.put_back(&group.units);
             }
         }
     }
@@ -555,6 +587,7 @@ impl<N: Northbound> Player<N> {
             self.tell(format!("carried out after all: {done:?}"));
         }
         self.round = None;
+        self.ahead = None;
         self.held.clear();
         self.desk.clear();
         self.northbound.news();
