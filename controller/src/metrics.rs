@@ -72,6 +72,8 @@ pub struct Metrics {
     pub live_lag: Gauge,
     /// The Southbound's `nb_cfg` less what the chassis has reached.
     pub chassis_lag: Family<ChassisLabel, Gauge>,
+    /// How often an EIP gateway was seen on another chassis than before.
+    pub gateway_moves: Family<GatewayLabel, Counter>,
 }
 
 /// How something ended.
@@ -124,6 +126,13 @@ pub struct TableLabel {
 pub struct ChassisLabel {
     /// Its name: `external_ids:system-id` of its Open vSwitch.
     pub chassis: String,
+}
+
+/// An EIP gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct GatewayLabel {
+    /// Its name.
+    pub gateway: String,
 }
 
 /// A database.
@@ -193,6 +202,7 @@ impl Metrics {
             status_writes: Family::default(),
             live_lag: Gauge::default(),
             chassis_lag: Family::default(),
+            gateway_moves: Family::default(),
         };
         let r = registry.sub_registry_with_prefix("yusur_controller");
         let seconds = || Unit::Seconds;
@@ -322,6 +332,11 @@ impl Metrics {
             "chassis_lag",
             "nb_cfg of the Southbound less what this chassis has reached",
             m.chassis_lag.clone(),
+        );
+        r.register(
+            "gateway_moves",
+            "How often an EIP gateway was seen on another chassis than before",
+            m.gateway_moves.clone(),
         );
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         r.register("build", "The version that runs", version);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use yusur_planner::nb;
 
-use crate::metrics::{ChassisLabel, DatabaseLabel, Metrics};
+use crate::metrics::{ChassisLabel, DatabaseLabel, GatewayLabel, Metrics};
 
 const CHASSIS: &str = "Chassis_Private";
 const GLOBAL: &str = "SB_Global";
@@ -68,7 +68,7 @@ pub async fn run(client: Client, owner: String, metrics: Metrics, serving: watch
                     connected = state.is_synced();
                     if connected {
                         info!(southbound = %state, "connected");
-                        gateways.see(on_chassis(&client, &owner));
+                        look(&client, &owner, &mut gateways, &metrics);
                     } else {
                         warn!(southbound = %state, "disconnected");
                         gateways.lose_sight();
@@ -78,10 +78,18 @@ pub async fn run(client: Client, owner: String, metrics: Metrics, serving: watch
             Event::Batch(batch) => {
                 told = measure(&client, &metrics, &told);
                 if connected && moves(&batch, &owner) {
-                    gateways.see(on_chassis(&client, &owner));
+                    look(&client, &owner, &mut gateways, &metrics);
                 }
             }
         }
+    }
+}
+
+/// Looks where the gateways are, and counts those that have moved.
+fn look(client: &Client, owner: &str, gateways: &mut Settling, metrics: &Metrics) {
+    for gateway in gateways.see(on_chassis(client, owner)) {
+        let label = GatewayLabel { gateway };
+        metrics.gateway_moves.get_or_create_owned(&label).inc();
     }
 }
 
@@ -90,17 +98,28 @@ pub async fn run(client: Client, owner: String, metrics: Metrics, serving: watch
 struct Settling {
     told: Option<Serving>,
     seen: Serving,
+    /// The last chassis each was seen on.
+    last: Serving,
     due: Option<Instant>,
 }
 
 impl Settling {
-    fn see(&mut self, now: Serving) {
+    /// Takes in where they are. Returns those that were on another chassis when they last were on one.
+    fn see(&mut self, now: Serving) -> Vec<String> {
         if self.told.as_ref() == Some(&now) {
             self.due = None;
         } else if self.due.is_none() || self.seen != now {
             self.due = Some(Instant::now() + SETTLES);
         }
+        let mut moved = Vec::new();
+        for (gateway, chassis) in &now {
+            let before = self.last.insert(gateway.clone(), chassis.clone());
+            if before.is_some_and(|before| before != *chassis) {
+                moved.push(gateway.clone());
+            }
+        }
         self.seen = now;
+        moved
     }
 
     /// What is not seen may have changed again.
@@ -188,17 +207,17 @@ mod tests {
             .build()
             .unwrap();
         let mut gateways = Settling::default();
-        gateways.see(on("gw1"));
+        assert!(gateways.see(on("gw1")).is_empty(), "it was nowhere before");
         assert_eq!(runtime.block_on(gateways.settled()), on("gw1"));
 
-        gateways.see(on("gw2"));
+        assert_eq!(gateways.see(on("gw2")), ["internet"]);
         let first = gateways.due;
         assert!(first.is_some());
-        gateways.see(on("gw2"));
+        assert!(gateways.see(on("gw2")).is_empty());
         assert_eq!(gateways.due, first, "seen once more, it waits no longer");
-        gateways.see(Serving::new());
+        assert!(gateways.see(Serving::new()).is_empty());
         assert!(gateways.due > first, "the wait begins anew");
-        gateways.see(on("gw1"));
+        assert_eq!(gateways.see(on("gw1")), ["internet"]);
         assert_eq!(gateways.due, None, "nothing has changed after all");
 
         gateways.see(on("gw2"));

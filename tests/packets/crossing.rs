@@ -38,6 +38,19 @@ pub(crate) fn addresses(status: &serde_json::Value, field: &str) -> Result<Vec<I
     list.map(|address| Ok(address.parse()?)).collect()
 }
 
+/// The addresses by which the service `blue/web` reaches into a VPC, over TCP.
+pub(crate) fn ways_into(world: &World<'_>, vpc: &str) -> Result<Vec<SocketAddr>> {
+    let name = format!("name=\"yusur:yusur:service/blue/web/tcp/vpc/{vpc}\"");
+    let vips = world
+        .lab
+        .nbctl(&["--bare", "--columns=vips", "find", "Load_Balancer", &name])?;
+    let vips = vips.split_whitespace().map(|vip| {
+        let (vip, _) = vip.split_once('=').context("a VIP")?;
+        Ok(vip.trim_matches('"').parse()?)
+    });
+    vips.collect()
+}
+
 #[test]
 fn a_cluster_address_reaches_backends_in_other_vpcs() -> Result<()> {
     Play::run(|play| {
@@ -182,16 +195,7 @@ fn a_vpc_calls_only_what_its_services_name() -> Result<()> {
             &play.near,
             SocketAddr::new(addresses(&status, "eips")?[0], 80),
         )?;
-        let vip = |vpc: &str| -> Result<SocketAddr> {
-            let name = format!("name=\"yusur:yusur:service/blue/web/tcp/vpc/{vpc}\"");
-            let vips =
-                world
-                    .lab
-                    .nbctl(&["--bare", "--columns=vips", "find", "Load_Balancer", &name])?;
-            let vip = vips.split_whitespace().next().context("a VIP")?;
-            let (vip, _) = vip.split_once('=').context("a VIP")?;
-            Ok(vip.trim_matches('"').parse()?)
-        };
+        let vip = |vpc| Ok::<_, anyhow::Error>(*ways_into(world, vpc)?.first().context("a VIP")?);
         let (into_blue, into_red) = (vip("blue")?, vip("red")?);
         // The control: what blue's service reaches into red by, blue may call.
         assert_eq!(blue.tcp(&into_red.to_string())?, "blue/far");

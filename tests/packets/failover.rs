@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use yusur_testbed::lab::{Chassis, Lab, Protocol};
+use yusur_testbed::lab::{Chassis, Host, Lab, Protocol};
 use yusur_testbed::process::poll;
 use yusur_testbed::release::Release;
 
@@ -29,12 +29,18 @@ fn fails(what: &str, fault: impl FnOnce(&Play<'_, '_>, &Chassis) -> Result<()>) 
     Play::run_on(&release()?, |play| feel(play, what, fault).map(drop))
 }
 
-/// The same within a play; returns the backends.
-fn feel(
-    play: &Play<'_, '_>,
-    what: &str,
-    fault: impl FnOnce(&Play<'_, '_>, &Chassis) -> Result<()>,
-) -> Result<[Guest; 2]> {
+/// Waits until all tunnels to gateways are watched: they have stood for a while.
+fn watched(lab: &Lab) -> Result<()> {
+    for chassis in lab.chassis() {
+        poll(|| Ok(chassis.watched()? == others(lab, chassis)))
+            .with_context(|| format!("{} does not watch its tunnels", chassis.name()))?;
+    }
+    Ok(())
+}
+
+/// A gateway that has stood for a while, and a service with backends in one VPC and one in several, which answer: their
+/// addresses, the second's in both families, and the backends.
+fn stands(play: &Play<'_, '_>) -> Result<([SocketAddr; 3], [Guest; 2])> {
     let world = play.world;
     world.allow("red", "red, blue")?;
     let own = world.pod("blue/own", "node1", "{app: web}")?;
@@ -64,18 +70,24 @@ fn feel(
         first(&play.far, target)?;
         first(&play.near, target)?;
     }
-    // A gateway that has stood for a while.
-    for chassis in world.lab.chassis() {
-        poll(|| Ok(chassis.watched()? == others(world.lab, chassis)))
-            .with_context(|| format!("{} does not watch its tunnels", chassis.name()))?;
-    }
+    watched(world.lab)?;
+    Ok((targets, [own, far]))
+}
+
+/// The same within a play; returns the backends.
+fn feel(
+    play: &Play<'_, '_>,
+    what: &str,
+    fault: impl FnOnce(&Play<'_, '_>, &Chassis) -> Result<()>,
+) -> Result<[Guest; 2]> {
+    let (targets, backends) = stands(play)?;
 
     // All at once: it is one fault that all of them feel.
     let (start, done) = (
         Barrier::new(targets.len() + 1),
         Barrier::new(targets.len() + 1),
     );
-    let gateway = world.lab.node(GATEWAYS[0])?;
+    let gateway = play.world.lab.node(GATEWAYS[0])?;
     let outages = thread::scope(|scope| -> Result<Vec<Duration>> {
         let (near, start, done) = (&play.near, &start, &done);
         let fault_of_all = move || {
@@ -114,7 +126,7 @@ fn feel(
     }
     expect(&play.far, targets[1], CLIENT[0], &["blue/far", "blue/own"])?;
     expect(&play.far, targets[2], CLIENT[1], &["blue/far", "blue/own"])?;
-    Ok([own, far])
+    Ok(backends)
 }
 
 /// How many chassis one watches: a gateway all others, another the gateways.
@@ -229,6 +241,82 @@ fn it_is_taken_out() -> Result<()> {
         );
         lab.sync()?;
         assert_eq!(play.serving()?, GATEWAYS[1]);
+        Ok(())
+    })
+}
+
+/// How often this chassis has claimed the gateway's port, or claimed it back.
+fn claims(chassis: &Chassis) -> Result<usize> {
+    let log = chassis.controller().output()?;
+    let port = "cr-yusur:yusur:eipgateway/internet/outside-router: Claiming";
+    Ok(log.lines().filter(|line| line.contains(port)).count())
+}
+
+/// How many of so many connections, opened one after another, fail.
+fn failures(host: &Host, target: SocketAddr, count: usize) -> usize {
+    let outcomes = (0..count).map(|_| {
+        thread::sleep(Duration::from_millis(300));
+        host.ask(Protocol::Tcp, target)
+    });
+    outcomes.filter(Result::is_err).count()
+}
+
+/// Each takes the other for dead then, and both claim the gateway's port for as long as that lasts: OVN has no third that
+/// decides. Which of them the packets take is chance, until a person takes one of them out.
+#[test]
+fn only_the_gateways_lose_each_other() -> Result<()> {
+    Play::run_on(&release()?, |play| {
+        let world = play.world;
+        let (targets, _backends) = stands(play)?;
+        let [first, second] = [world.lab.node(GATEWAYS[0])?, world.lab.node(GATEWAYS[1])?];
+        first.loses(second, true)?;
+        second.loses(first, true)?;
+        let before = [claims(first)?, claims(second)?];
+        poll(|| Ok(claims(first)? > before[0] + 2 && claims(second)? > before[1] + 2))
+            .context("the gateways do not contest the port")?;
+        let near = &play.near;
+        let failed: Vec<usize> = thread::scope(|scope| {
+            let asking = targets.map(|target| scope.spawn(move || failures(near, target, 60)));
+            let failed = asking.map(|asked| asked.join().unwrap_or(usize::MAX));
+            failed.into()
+        });
+        println!(
+            "both gateways claim the port: of 60 connections fail {failed:?} (one VPC; several; several, IPv6)"
+        );
+
+        let object = "eipgateway/internet";
+        let outage = play.near.outage(targets[0], || {
+            play.prefer(&GATEWAYS[..1])?;
+            world
+                .controller
+                .wait_for(object, |status| status["activeNode"] == GATEWAYS[0])?;
+            world.lab.sync()
+        })?;
+        println!(
+            "one gateway is taken out of spec.nodes: new connections fail for {:.2} s",
+            outage.as_secs_f64()
+        );
+        let settled = [claims(first)?, claims(second)?];
+        for target in targets {
+            assert_eq!(failures(&play.near, target, 30), 0, "{target}");
+        }
+        assert_eq!([claims(first)?, claims(second)?], settled);
+
+        // Mended, and both in service again.
+        first.loses(second, false)?;
+        second.loses(first, false)?;
+        let outage = play.near.outage(targets[0], || {
+            play.prefer(&GATEWAYS)?;
+            watched(world.lab)
+        })?;
+        println!(
+            "the tunnel is mended, and the second put back: new connections fail for {:.2} s",
+            outage.as_secs_f64()
+        );
+        assert_eq!(play.serving()?, GATEWAYS[0]);
+        for target in targets {
+            assert_eq!(failures(&play.near, target, 10), 0, "{target}");
+        }
         Ok(())
     })
 }

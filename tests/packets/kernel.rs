@@ -2,6 +2,8 @@
 //! several VPCs. These tests are ignored wherever that datapath is not certain, and run in a guest that has it by
 //! `scripts/test kernel`, which takes every test of this module.
 
+mod isolation;
+
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};

@@ -223,6 +223,33 @@ impl Chassis {
         self.appctl(&words).map(drop)
     }
 
+    /// Loses what it sends through its tunnel to another chassis, or not any more; all others it reaches as before.
+    ///
+    /// # Errors
+    /// If ip or ovs-ofctl fails.
+    pub fn loses(&self, other: &Self, lost: bool) -> Result<()> {
+        let address = &other.tunnel_address;
+        match self.datapath {
+            Datapath::Kernel => {
+                let verb = if lost { "add" } else { "del" };
+                self.namespace
+                    .ip(&format!("route {verb} blackhole {address}/32"))
+            }
+            Datapath::Userspace => {
+                let bridge = format!("unix:{}/{TUNNELS}.mgmt", self.dir.display());
+                let matched = format!("ip,nw_dst={address}");
+                let mut command = Command::new("ovs-ofctl");
+                match lost {
+                    true => command
+                        .args(["add-flow", &bridge])
+                        .arg(format!("priority=9,{matched},actions=drop")),
+                    false => command.args(["del-flows", &bridge, &matched]),
+                };
+                run(&mut command).map(drop)
+            }
+        }
+    }
+
     /// Where its ovsdb-server listens.
     pub fn remote(&self) -> String {
         format!("unix:{}/db.sock", self.dir.display())
