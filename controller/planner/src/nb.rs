@@ -315,6 +315,11 @@ impl TableSpec {
             *name == column && matches!(class, Class::Whole | Class::Keys | Class::Named)
         })
     }
+
+    /// Whether its rows are others', and only what our record names in them is ours: then we make none.
+    pub fn is_others(&self) -> bool {
+        self.columns.iter().all(|(_, class)| *class == Class::Named)
+    }
 }
 
 impl PartialEq for TableSpec {

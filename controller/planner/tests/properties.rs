@@ -532,8 +532,15 @@ impl World {
     }
 }
 
+/// So many cases unless `PROPTEST_CASES` says otherwise: a change that makes too little dirty has shown itself at a few
+/// thousand, where the usual 256 saw nothing.
+fn cases() -> u32 {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(8000)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 4000,
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 4000,
         failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]

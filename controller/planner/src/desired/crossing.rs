@@ -66,6 +66,15 @@ fn target<'a>(
     inventory: &Inventory,
 ) -> Result<Target<'a>, Problem> {
     let found = inventory.vpc_for(&name.namespace, vpc)?;
+    let routerless = |vpc: &&Name| inventory.vpc(vpc).is_none_or(|vpc| vpc.router.is_none());
+    if let Some(routerless) = [&service.vpc, vpc].into_iter().find(routerless) {
+        return Err(Problem::new(
+            "RouterMissing",
+            format!(
+                "backends in Vpc {vpc} are left out: Vpc {routerless} has no router yet, its conditions say why"
+            ),
+        ));
+    }
     let gateway = |vpc: &Name| inventory.join_of(vpc).map(|join| &join.gateway);
     let (own, theirs) = (gateway(&service.vpc), gateway(vpc));
     let (Some(router), true) = (found.router, inventory.reaches(name, service, vpc)) else {

@@ -56,6 +56,7 @@ impl Inventory {
             unit.clone(),
         );
         self.pending_eips.insert((new.header.created, unit.clone()));
+        self.space(&namespace).eips.insert(name.name.clone());
         self.eips.insert(name, new);
         self.dirty.add(unit);
     }
@@ -69,25 +70,13 @@ impl Inventory {
         self.askers.leave(&gateway, created, &unit);
         self.release_external(&unit);
         self.eips.remove(name);
+        if let Some(space) = self.spaces.get_mut(&name.namespace) {
+            space.eips.remove(&name.name);
+        }
+        self.drop_space(&name.namespace);
         self.pending_eips.remove(&(created, unit.clone()));
         self.dirty.add(unit);
         self.users_changed(name);
-    }
-
-    /// What its namespace may use is different.
-    pub(super) fn eips_of_namespace_changed(&mut self, namespace: &Name) {
-        let first = ObjectName {
-            namespace: namespace.clone(),
-            name: "".into(),
-        };
-        let eips = self.eips.range(first..);
-        let own: Vec<Unit> = eips
-            .take_while(|(name, _)| name.namespace == *namespace)
-            .map(|(name, _)| Unit::Eip(name.clone()))
-            .collect();
-        for unit in own {
-            self.external_unsettled(&unit);
-        }
     }
 
     /// Takes in the whole Northbound, as [`Inventory::load`].

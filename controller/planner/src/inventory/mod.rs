@@ -547,7 +547,12 @@ impl Inventory {
             return;
         };
         let (services, workloads) = (space.services.clone(), space.workloads.clone());
-        self.eips_of_namespace_changed(name);
+        for eip in space.eips.clone() {
+            self.external_unsettled(&Unit::Eip(ObjectName {
+                namespace: name.clone(),
+                name: eip,
+            }));
+        }
         for service in services {
             self.service_unsettled(&ObjectName {
                 namespace: name.clone(),
@@ -761,6 +766,7 @@ impl Inventory {
         if let Some(space) = self.spaces.get(name)
             && space.workloads.is_empty()
             && space.services.is_empty()
+            && space.eips.is_empty()
             && space.labels.ids().len() <= 1
             && let Some(space) = self.spaces.remove(name)
         {

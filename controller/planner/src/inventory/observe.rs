@@ -170,8 +170,9 @@ impl Inventory {
             let Some(spec) = nb::table(&change.table) else {
                 continue;
             };
-            let before = change.old.as_deref().map(|row| fingerprint(spec, row));
-            let now = change.new.as_deref().map(|row| fingerprint(spec, row));
+            let print = |row| fingerprint(&self.config.owner, spec, row);
+            let before = change.old.as_deref().map(print);
+            let now = change.new.as_deref().map(print);
             // Members and what OVN writes are not the row's own to say.
             if before != now {
                 self.labels_seen(spec, change);
@@ -343,7 +344,7 @@ impl Inventory {
             let rows = group.expects.iter().all(|row| {
                 let now = database
                     .row(row.table.name, row.uuid)
-                    .map(|there| fingerprint(row.table, there));
+                    .map(|there| fingerprint(&self.config.owner, row.table, there));
                 now == row.fingerprint
             });
             let members = group.members.iter().all(|member| {

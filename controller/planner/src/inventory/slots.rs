@@ -235,17 +235,16 @@ impl Inventory {
         calls
     }
 
-    /// True if a service may reach into a VPC, and there is a way: a gateway that both have joined.
+    /// True if a service may reach into a VPC, and there is a way: a gateway that the routers of both have joined.
     pub(crate) fn reaches(&self, name: &ObjectName, service: &Service, target: &Name) -> bool {
         let own = self.join_of(&service.vpc).map(|join| &join.gateway);
         let theirs = self.join_of(target).map(|join| &join.gateway);
+        let routed = |vpc| self.vpcs.get(vpc).is_some_and(|vpc| vpc.router.is_some());
         own.is_some()
             && own == theirs
             && self.vpc_for(&name.namespace, target).is_ok()
-            && self
-                .vpcs
-                .get(target)
-                .is_some_and(|vpc| vpc.router.is_some())
+            && routed(&service.vpc)
+            && routed(target)
     }
 }
 

@@ -170,6 +170,8 @@ pub(crate) struct Space {
     pub(crate) workloads: BTreeSet<u32>,
     /// All services.
     pub(crate) services: BTreeSet<Name>,
+    /// All Eips.
+    pub(crate) eips: BTreeSet<Name>,
     /// Services by a label that whatever they select must have.
     pub(crate) by_anchor: HashMap<LabelId, Vec<Name>>,
     /// Services with a selector that requires no particular label.

@@ -61,9 +61,8 @@ pub(crate) struct KeyEdit {
     pub(crate) put: Vec<(Atom, Atom)>,
 }
 
-/// A number for what a row's columns of ours hold. Of a row that carries nobody's label (NB_Global) nothing is ours but by
-/// name, and others' may be.
-pub(crate) fn fingerprint(table: &TableSpec, row: &Row) -> u64 {
+/// A number for what a row's columns of this owner hold.
+pub(crate) fn fingerprint(owner: &str, table: &TableSpec, row: &Row) -> u64 {
     let mut hasher = DefaultHasher::new();
     for (column, class) in table.columns {
         match (class, row.get(column)) {
@@ -74,9 +73,7 @@ pub(crate) fn fingerprint(table: &TableSpec, row: &Row) -> u64 {
                 }
             }
             (Class::Named, Some(datum)) => {
-                let owner = row.map_str("external_ids", nb::OWNER);
-                let record = owner.map(nb::options_key);
-                let named = record.and_then(|key| row.map_str("external_ids", &key));
+                let named = row.map_str("external_ids", &nb::options_key(owner));
                 for name in named.into_iter().flat_map(|named| named.split(' ')) {
                     datum.get_str(name).hash(&mut hasher);
                 }
@@ -131,10 +128,12 @@ pub(super) fn unit(
         touches.extend(touched(&row, observed));
         let members = members(&row, &referrers, database);
         match observed {
+            // It has gone, and the inventory has not heard of it yet.
+            None if row.table.is_others() => {}
             None => edits.push(Edit::Insert {
                 table: row.table,
                 uuid: row.uuid,
-                result: fingerprint(row.table, &row.row),
+                result: fingerprint(&inventory.config().owner, row.table, &row.row),
                 row: row.row,
             }),
             Some(observed) => {
@@ -296,7 +295,7 @@ fn update(wanted: &DesiredRow, observed: &Row, ids: &Ids) -> Option<Edit> {
     if row.is_empty() && keys.is_empty() {
         return None;
     }
-    let result = expected(wanted, observed);
+    let result = expected(ids.owner(), wanted, observed);
     Some(Edit::Update {
         table: wanted.table,
         uuid: wanted.uuid,
@@ -307,7 +306,7 @@ fn update(wanted: &DesiredRow, observed: &Row, ids: &Ids) -> Option<Edit> {
 }
 
 /// The fingerprint of a row once it is as wanted. A column the server lacks does not count.
-fn expected(wanted: &DesiredRow, observed: &Row) -> u64 {
+fn expected(owner: &str, wanted: &DesiredRow, observed: &Row) -> u64 {
     let known = wanted
         .row
         .iter()
@@ -315,7 +314,7 @@ fn expected(wanted: &DesiredRow, observed: &Row) -> u64 {
     let known: Row = known
         .map(|(name, datum)| (name.clone(), datum.clone()))
         .collect();
-    fingerprint(wanted.table, &known)
+    fingerprint(owner, wanted.table, &known)
 }
 
 fn key_edit(
