@@ -15,11 +15,12 @@
 //! default changed) every choice that fits is accepted.
 
 mod meaning;
+mod network;
 mod objects;
 mod rows;
 mod rules;
 
 pub use meaning::Place;
-pub use objects::{Key, Meta, Objects, Pod, Vmi};
+pub use objects::{Key, Meta, Node, Objects, Pod, Vmi};
 pub use rows::{Foreign, Tables};
 pub use rules::{Complaint, Rule, Terms, check, places};

@@ -1,5 +1,7 @@
 //! What the objects mean, before any row is looked at: which ranges count, who may use what, which Subnets stand.
 
+mod outside;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -9,6 +11,8 @@ use yusur_crds::{LabelSelector, NamespaceRule, NamespacesFrom, SubnetSpec, VNicS
 
 use crate::objects::{Key, Objects};
 use crate::rows::Foreign;
+
+pub(crate) use outside::{Ask, Gateway};
 
 /// Where a Subnet's ports are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +109,9 @@ pub(crate) struct Meaning<'a> {
     pub(crate) objects: &'a Objects,
     pub(crate) vpcs: BTreeMap<&'a str, Vpc>,
     pub(crate) subnets: BTreeMap<&'a str, Subnet<'a>>,
+    pub(crate) gateways: BTreeMap<&'a str, Gateway<'a>>,
+    /// Who asks for external addresses.
+    pub(crate) asks: Vec<Ask<'a>>,
 }
 
 impl<'a> Meaning<'a> {
@@ -113,6 +120,8 @@ impl<'a> Meaning<'a> {
             objects,
             vpcs: BTreeMap::new(),
             subnets: BTreeMap::new(),
+            gateways: outside::gateways(objects),
+            asks: Vec::new(),
         };
         for (name, (meta, spec)) in &objects.vpcs {
             let router = match &spec.logical_router {
@@ -143,6 +152,7 @@ impl<'a> Meaning<'a> {
             let subnet = meaning.subnet(name, created, spec, database, foreign);
             meaning.subnets.insert(name, subnet);
         }
+        meaning.asks = meaning.asks();
         meaning
     }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use yusur_crds::{
-    NamedPort, SubnetSpec, VNicSpec, VNicStatus, VpcSpec, YusurServiceSpec, YusurServiceStatus,
+    EipGatewaySpec, EipGatewayStatus, EipSpec, EipStatus, NamedPort, SubnetSpec, VNicSpec,
+    VNicStatus, VpcSpec, YusurServiceSpec, YusurServiceStatus,
 };
 
 /// Namespace and name.
@@ -55,6 +56,17 @@ pub struct Vmi {
     pub addresses: Vec<IpAddr>,
 }
 
+/// A Node.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Node {
+    /// The name of its chassis in OVN, if it is another than the node's.
+    pub chassis: Option<String>,
+    /// Condition Ready is not true.
+    pub unready: bool,
+    /// It is labelled as kept out of external load balancers.
+    pub kept_out: bool,
+}
+
 /// All objects.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Objects {
@@ -72,6 +84,14 @@ pub struct Objects {
     pub services: BTreeMap<Key, (Meta, YusurServiceSpec, Option<YusurServiceStatus>)>,
     /// Labels of the Namespaces that have an object.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    /// Nodes and their chassis.
-    pub nodes: BTreeMap<String, Option<String>>,
+    /// Nodes.
+    pub nodes: BTreeMap<String, Node>,
+    /// EipGateways.
+    pub gateways: BTreeMap<String, (Meta, EipGatewaySpec, Option<EipGatewayStatus>)>,
+    /// Eips.
+    pub eips: BTreeMap<Key, (Meta, EipSpec, Option<EipStatus>)>,
+    /// The chassis that each EipGateway is on, if somebody looks at the Southbound.
+    pub serving: Option<BTreeMap<String, String>>,
+    /// Some gateway node has failed, or somebody has had a hand in the order they serve in.
+    pub order_disturbed: bool,
 }

@@ -18,6 +18,12 @@ pub(crate) const TABLES: &[&str] = &[
     "Load_Balancer",
     "Load_Balancer_Group",
     "DNS",
+    "NAT",
+    "ACL",
+    "Address_Set",
+    "HA_Chassis_Group",
+    "HA_Chassis",
+    "NB_Global",
 ];
 
 /// The tables in which rows of ours may be, for whoever wants to damage them.

@@ -1,6 +1,7 @@
 //! The rules, one file for each part of the Northbound, and what is said when one is broken.
 
 mod names;
+mod outside;
 mod ownership;
 mod ports;
 mod services;
@@ -12,8 +13,11 @@ use std::fmt;
 use ovsdb_model::Database;
 
 use crate::meaning::{Meaning, Place};
+use crate::network::Network;
 use crate::objects::Objects;
 use crate::rows::{Content, Foreign};
+use outside::Places;
+use ports::Ports;
 
 /// What the judge is told of the controller's setup.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +59,22 @@ pub enum Rule {
     Name,
     /// Statuses record what stands in the rows.
     Record,
+    /// Every EipGateway that stands has its router on its physical network.
+    Gateway,
+    /// What has to be on a gateway's nodes is on them, in the order that its spec and their failures say.
+    Chassis,
+    /// A Vpc joins the one gateway that its spec or its services say, and has a way out by it.
+    Join,
+    /// Eips and services hold the external addresses they asked for, if the gateway has them.
+    Eip,
+    /// A port of an external address is answered for at one place, and leads to the service that has it.
+    Outside,
+    /// Backends see the client that they are to see.
+    Source,
+    /// Neither the outside nor another Vpc reaches what is not meant for it.
+    Isolation,
+    /// Nothing is left of what nobody asks for any more.
+    Left,
 }
 
 /// A rule is broken.
@@ -80,6 +100,8 @@ struct Case<'a> {
     content: Content,
     database: &'a Database,
     foreign: &'a Foreign,
+    network: Network,
+    places: Places,
 }
 
 /// The complaints of one look.
@@ -108,20 +130,25 @@ pub fn check(
     foreign: &Foreign,
     terms: Terms<'_>,
 ) -> Vec<Complaint> {
-    let case = Case {
+    let content = Content::read(database, foreign);
+    let mut case = Case {
         terms,
         objects,
         meaning: Meaning::of(objects, database, foreign),
-        content: Content::read(database, foreign),
+        network: Network::of(&content),
+        places: Places::default(),
+        content,
         database,
         foreign,
     };
+    case.places = Places::of(&case);
     let mut complaints = Complaints::default();
     ownership::check(&case, &mut complaints);
     topology::check(&case, &mut complaints);
     let ports = ports::check(&case, &mut complaints);
     let served = services::check(&case, &ports, &mut complaints);
     names::check(&case, &ports, &served, &mut complaints);
+    outside::check(&case, &ports, &mut complaints);
     complaints.0
 }
 

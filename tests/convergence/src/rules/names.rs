@@ -74,7 +74,7 @@ fn wanted(case: &Case<'_>, vpc: &str, ports: &Ports, served: &Served) -> Names {
         if !case.meaning.allows(vpc, &key.0) {
             continue;
         }
-        let all = endpoints(case, key, spec, ports);
+        let all = endpoints(case, key, spec, &BTreeSet::new(), ports);
         let mut members: BTreeSet<IpAddr> = BTreeSet::new();
         for endpoint in serving(all.iter().collect()) {
             members.insert(endpoint.address);

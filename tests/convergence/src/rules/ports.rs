@@ -94,7 +94,11 @@ fn security(case: &Case<'_>, unit: &str, entry: &Entry, complaints: &mut Complai
     });
     let node = spec.and_then(|spec| spec.node.as_deref());
     let chassis = node.map(|node| {
-        let chassis = case.objects.nodes.get(node).and_then(Option::as_deref);
+        let chassis = case
+            .objects
+            .nodes
+            .get(node)
+            .and_then(|node| node.chassis.as_deref());
         chassis.unwrap_or(node)
     });
     let there = entry.map("options").get("requested-chassis").copied();

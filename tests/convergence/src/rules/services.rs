@@ -18,7 +18,7 @@ use crate::meaning::{Vpc, hosts, is_host, unicast};
 use crate::objects::{Key, Meta};
 use crate::rows::Entry;
 
-pub(super) use backends::{endpoints, serving};
+pub(super) use backends::{behind, endpoints, serving};
 
 /// What the rows serve: the VIPs of each service.
 pub(super) type Served = BTreeMap<Key, BTreeSet<IpAddr>>;
@@ -26,7 +26,7 @@ pub(super) type Served = BTreeMap<Key, BTreeSet<IpAddr>>;
 pub(super) fn check(case: &Case<'_>, ports: &Ports, complaints: &mut Complaints) -> Served {
     let mut served = Served::new();
     for key in case.objects.services.keys() {
-        served.insert(key.clone(), vips_of(case, key));
+        served.insert(key.clone(), cluster_vips(case, key));
     }
     for (key, (meta, spec, status)) in &case.objects.services {
         let vips = &served[key];
@@ -46,18 +46,100 @@ pub(super) fn check(case: &Case<'_>, ports: &Ports, complaints: &mut Complaints)
 }
 
 /// The load balancers of a service.
-fn rows<'a>(case: &'a Case<'_>, key: &Key) -> Vec<&'a Entry> {
+fn all_rows<'a>(case: &'a Case<'_>, key: &Key) -> Vec<&'a Entry> {
     case.content
         .of("Load_Balancer", &format!("service/{}/{}", key.0, key.1))
 }
 
-fn vips_of(case: &Case<'_>, key: &Key) -> BTreeSet<IpAddr> {
+/// Those that its Vpc's clients meet: not on a router of their own.
+fn rows<'a>(case: &'a Case<'_>, key: &Key) -> Vec<&'a Entry> {
+    let mut rows = all_rows(case, key);
+    let on_routers = |entry: &Entry| {
+        let routers = case
+            .content
+            .referrers("Logical_Router", "load_balancer", entry.uuid);
+        !routers.is_empty()
+    };
+    rows.retain(|entry| !on_routers(entry));
+    rows
+}
+
+/// The external addresses that a service can serve.
+fn external(case: &Case<'_>, key: &Key) -> BTreeSet<IpAddr> {
+    let ask = case.meaning.ask_of(key);
+    ask.map(|ask| ask.holds.clone()).unwrap_or_default()
+}
+
+/// The cluster addresses that the rows serve.
+pub(super) fn cluster_vips(case: &Case<'_>, key: &Key) -> BTreeSet<IpAddr> {
+    let external = external(case, key);
     rows(case, key)
         .iter()
         .flat_map(|entry| entry.map("vips").into_keys().map(str::to_owned))
         .filter_map(|vip| vip.parse::<SocketAddr>().ok())
         .map(|vip| vip.ip())
+        .filter(|vip| !external.contains(vip))
         .collect()
+}
+
+/// Whether a service is as it should be apart from what it has of the outside.
+pub(super) fn may_serve(case: &Case<'_>, key: &Key) -> bool {
+    !cluster_vips(case, key).is_empty()
+}
+
+/// The Vpcs besides its own that a service looks for backends in; none if it is headless.
+fn elsewhere(spec: &YusurServiceSpec) -> BTreeSet<&str> {
+    let headless = spec.cluster_ip.as_deref() == Some("None");
+    let entries = spec
+        .backends
+        .iter()
+        .filter(|entry| !headless && valid(entry));
+    let vpcs = entries.filter_map(|entry| entry.vpc.as_deref());
+    vpcs.filter(|vpc| *vpc != spec.vpc).collect()
+}
+
+/// Whether an entry counts.
+fn valid(entry: &Backend) -> bool {
+    let outright = !entry.addresses.is_empty();
+    entry.selector.is_some() != outright
+        && (0..=100).contains(&entry.weight)
+        && entry
+            .addresses
+            .iter()
+            .all(|text| unicast(std::slice::from_ref(text)).is_some())
+}
+
+/// Whether a service has backends in several Vpcs.
+pub(super) fn crosses(spec: &YusurServiceSpec) -> bool {
+    !elsewhere(spec).is_empty()
+}
+
+/// Whether a service may be balanced on the router of a Vpc, by an address of the Vpc's share.
+pub(super) fn may_balance(spec: &YusurServiceSpec, vpc: &str) -> bool {
+    let own =
+        |entry: &Backend| valid(entry) && entry.vpc.as_ref().is_none_or(|vpc| *vpc == spec.vpc);
+    let elsewhere = elsewhere(spec);
+    elsewhere.contains(vpc)
+        || (spec.vpc == vpc
+            && !elsewhere.is_empty()
+            && spec.eip.is_some()
+            && spec.backends.iter().any(own))
+}
+
+/// Of those Vpcs the ones it reaches: that let it in, and have joined the gateway that its own has joined.
+pub(super) fn reach<'a>(case: &Case<'a>, key: &Key) -> BTreeSet<&'a str> {
+    let Some((_, spec, _)) = case.objects.services.get(key) else {
+        return BTreeSet::new();
+    };
+    let own = case.places.of_vpc(&spec.vpc);
+    let mut vpcs = elsewhere(spec);
+    vpcs.retain(|vpc| {
+        own.is_some()
+            && case.places.of_vpc(vpc) == own
+            && case.meaning.allows(vpc, &key.0)
+            && case.router(vpc).is_some()
+    });
+    vpcs
 }
 
 /// The families a service is to have and the addresses it was given; `None` if it can have none.
@@ -215,7 +297,7 @@ fn starved(case: &Case<'_>, spec: &YusurServiceSpec, vpc: &Vpc) -> bool {
         .iter()
         .filter(|(_, (_, other, _))| other.vpc == spec.vpc)
     {
-        taken.extend(vips_of(case, key));
+        taken.extend(cluster_vips(case, key));
         taken.extend(recorded(case, key));
         taken.extend(
             wishes(case, key, other)
@@ -228,7 +310,7 @@ fn starved(case: &Case<'_>, spec: &YusurServiceSpec, vpc: &Vpc) -> bool {
 }
 
 /// The ports of a service, each protocol and number once.
-fn usable(spec: &YusurServiceSpec) -> Vec<(Protocol, u16, &ServicePort)> {
+pub(super) fn usable(spec: &YusurServiceSpec) -> Vec<(Protocol, u16, &ServicePort)> {
     let mut ports: Vec<(Protocol, u16, &ServicePort)> = Vec::new();
     for port in &spec.ports {
         let Some(number) = u16::try_from(port.port).ok().filter(|number| *number > 0) else {
@@ -248,7 +330,7 @@ fn usable_ports(spec: &YusurServiceSpec) -> bool {
     !usable(spec).is_empty()
 }
 
-fn word(protocol: Protocol) -> &'static str {
+pub(super) fn word(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
@@ -265,9 +347,10 @@ fn balancers(
     complaints: &mut Complaints,
 ) {
     let ports = usable(spec);
-    // One whose backends are in several VPCs is only on the switches.
-    let elsewhere = |entry: &Backend| entry.vpc.as_ref().is_some_and(|vpc| *vpc != spec.vpc);
-    let crossing = spec.backends.iter().any(elsewhere);
+    for entry in all_rows(case, key) {
+        balance(key, spec, entry, complaints);
+    }
+    let external = external(case, key);
     let mut protocols: BTreeSet<&str> = BTreeSet::new();
     for entry in rows(case, key) {
         let protocol = entry.text("protocol");
@@ -276,8 +359,9 @@ fn balancers(
             .content
             .referrers("Load_Balancer_Group", "load_balancer", entry.uuid);
         let [group, switches] = groups(case, &spec.vpc);
-        let mut fitting = group.into_iter().chain(switches.filter(|_| crossing));
-        let fits = fitting.any(|group| there == BTreeSet::from([group.uuid]));
+        // One whose backends are in several VPCs is only on the switches.
+        let fitting = if crosses(spec) { switches } else { group };
+        let fits = fitting.is_some_and(|group| there == BTreeSet::from([group.uuid]));
         complaints.unless(fits, Rule::Group, || {
             format!("service {key:?} of Vpc {} is in groups {there:?}", spec.vpc)
         });
@@ -292,40 +376,6 @@ fn balancers(
                 complaints,
             );
         }
-        let options = entry.map("options");
-        complaints.unless(
-            options.get("reject") == Some(&"true"),
-            Rule::Balance,
-            || format!("service {key:?} lets connections to nobody time out"),
-        );
-        let affinity = spec
-            .session_affinity
-            .as_ref()
-            .filter(|affinity| {
-                affinity.type_ == AffinityType::ClientIP
-                    && (1..=65535).contains(&affinity.timeout_seconds)
-            })
-            .map(|affinity| affinity.timeout_seconds.to_string());
-        let there = options.get("affinity_timeout").copied();
-        complaints.unless(there == affinity.as_deref(), Rule::Balance, || {
-            format!("service {key:?} has affinity {there:?} instead of {affinity:?}")
-        });
-        let hashed = !entry.texts("selection_fields").is_empty();
-        complaints.unless(
-            hashed == (spec.algorithm == Algorithm::SourceHash),
-            Rule::Balance,
-            || {
-                format!(
-                    "service {key:?}, {:?}, selects by fields: {hashed}",
-                    spec.algorithm
-                )
-            },
-        );
-        let untouched =
-            entry.map("ip_port_mappings").is_empty() && entry.uuids("health_check").is_empty();
-        complaints.unless(untouched, Rule::Balance, || {
-            format!("service {key:?} has health checks that nobody asked for")
-        });
         // Every port of the protocol on every address, and nothing else.
         let wanted: BTreeSet<SocketAddr> = ports
             .iter()
@@ -337,10 +387,22 @@ fn balancers(
             .keys()
             .filter_map(|vip| vip.parse().ok())
             .collect();
+        // An external address has the ports that no older service has.
+        let (outside, there): (BTreeSet<SocketAddr>, _) = there
+            .into_iter()
+            .partition(|vip| external.contains(&vip.ip()));
+        let fits = outside.iter().all(|vip| {
+            let mut ports = ports.iter();
+            ports.any(|(of, number, _)| word(*of) == protocol && *number == vip.port())
+        });
+        complaints.unless(fits, Rule::Vip, || {
+            format!("service {key:?} serves {outside:?}, of which it has not all ports")
+        });
         complaints.unless(wanted == there, Rule::Vip, || {
             format!("the {protocol} VIPs of service {key:?} are {there:?} instead of {wanted:?}")
         });
-        complaints.unless(there.len() == entry.map("vips").len(), Rule::Vip, || {
+        let read = there.len() + outside.len();
+        complaints.unless(read == entry.map("vips").len(), Rule::Vip, || {
             format!(
                 "service {key:?} has VIPs that OVN cannot read: {:?}",
                 entry.map("vips")
@@ -352,7 +414,50 @@ fn balancers(
         .filter(|_| !vips.is_empty())
         .map(|(protocol, ..)| word(*protocol))
         .collect();
-    complaints.unless(protocols == wanted, Rule::Vip, || {
+    // One that has only external addresses may lack some.
+    let fits = protocols == wanted || (vips.is_empty() && !external.is_empty());
+    complaints.unless(fits, Rule::Vip, || {
         format!("service {key:?} has load balancers for {protocols:?} instead of {wanted:?}")
+    });
+}
+
+/// How a load balancer balances.
+fn balance(key: &Key, spec: &YusurServiceSpec, entry: &Entry, complaints: &mut Complaints) {
+    let options = entry.map("options");
+    complaints.unless(
+        options.get("reject") == Some(&"true"),
+        Rule::Balance,
+        || format!("service {key:?} lets connections to nobody time out"),
+    );
+    let affinity = spec
+        .session_affinity
+        .as_ref()
+        .filter(|affinity| {
+            affinity.type_ == AffinityType::ClientIP
+                && (1..=65535).contains(&affinity.timeout_seconds)
+        })
+        .map(|affinity| affinity.timeout_seconds.to_string());
+    let there = options.get("affinity_timeout").copied();
+    complaints.unless(there == affinity.as_deref(), Rule::Balance, || {
+        format!("service {key:?} has affinity {there:?} instead of {affinity:?}")
+    });
+    let hashed = !entry.texts("selection_fields").is_empty();
+    complaints.unless(
+        hashed == (spec.algorithm == Algorithm::SourceHash),
+        Rule::Balance,
+        || {
+            format!(
+                "service {key:?}, {:?}, selects by fields: {hashed}",
+                spec.algorithm
+            )
+        },
+    );
+    let untouched =
+        entry.map("ip_port_mappings").is_empty() && entry.uuids("health_check").is_empty();
+    complaints.unless(untouched, Rule::Balance, || {
+        format!("service {key:?} has health checks that nobody asked for")
+    });
+    complaints.unless(!entry.map("vips").is_empty(), Rule::Vip, || {
+        format!("service {key:?} has a load balancer without a VIP")
     });
 }

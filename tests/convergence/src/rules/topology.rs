@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use ipnet::IpNet;
 use ovsdb_model::Uuid;
 
 use super::{Case, Complaints, Rule};
 use crate::meaning::{Place, Router, Subnet};
+use crate::network::{is_of_vpcs, is_on_join};
 use crate::rows::Entry;
 
 impl Case<'_> {
@@ -22,7 +24,7 @@ impl Case<'_> {
     }
 
     /// The router of a Vpc.
-    fn router(&self, name: &str) -> Option<Uuid> {
+    pub(super) fn router(&self, name: &str) -> Option<Uuid> {
         match self.meaning.vpcs.get(name)?.router? {
             Router::Own => {
                 let rows = self.content.of("Logical_Router", &format!("vpc/{name}"));
@@ -71,9 +73,15 @@ fn routes(case: &Case<'_>, name: &str, complaints: &mut Complaints) {
         .filter(|_| router.is_some())
         .map(|route| (route.destination.as_str(), route.next_hop.as_str()))
         .collect();
-    let rows = case
+    // Those to and by a gateway's join are not the spec's.
+    let mut rows = case
         .content
         .of("Logical_Router_Static_Route", &format!("vpc/{name}"));
+    rows.retain(|entry| {
+        let to = entry.text("ip_prefix").parse::<IpNet>();
+        let hop = entry.text("nexthop").parse();
+        !to.is_ok_and(|to| is_of_vpcs(to.addr())) && !hop.is_ok_and(is_on_join)
+    });
     let there: BTreeSet<(&str, &str)> = rows
         .iter()
         .map(|entry| (entry.text("ip_prefix"), entry.text("nexthop")))
@@ -135,12 +143,18 @@ fn group(case: &Case<'_>, name: &str, complaints: &mut Complaints) {
     complaints.unless(group.is_some(), Rule::Group, || {
         format!("Vpc {name} has no group")
     });
-    for entry in group.into_iter().chain(switches) {
+    // On the gateway node the router balances what comes in from outside.
+    let carrier = case
+        .router(name)
+        .filter(|_| case.places.of_vpc(name).is_some());
+    let both = [(group, carrier), (switches, None)];
+    for (entry, carrier) in both {
+        let Some(entry) = entry else { continue };
         belongs(
             case,
             entry,
             ("Logical_Router", "load_balancer_group"),
-            BTreeSet::new(),
+            carrier.into_iter().collect(),
             Rule::Group,
             complaints,
         );

@@ -26,13 +26,43 @@ const PARENTS: &[(&str, &str, &str)] = &[
         "load_balancer_group",
     ),
     ("DNS", "Logical_Switch", "dns_records"),
+    ("NAT", "Logical_Router", "nat"),
+    ("ACL", "Logical_Switch", "acls"),
+    ("HA_Chassis", "HA_Chassis_Group", "ha_chassis"),
+    (
+        "HA_Chassis_Group",
+        "Logical_Router_Port",
+        "ha_chassis_group",
+    ),
+    (
+        "Load_Balancer_Group",
+        "Logical_Router",
+        "load_balancer_group",
+    ),
+    ("Load_Balancer", "Logical_Router", "load_balancer"),
 ];
 
 /// The columns of a table that are ours to repair.
 fn columns(table: &str) -> &'static [&'static str] {
     match table {
-        "Logical_Router" => &["name", "external_ids", "ports", "static_routes"],
-        "Logical_Router_Port" => &["networks", "mac", "name", "enabled", "external_ids"],
+        "Logical_Router" => &[
+            "name",
+            "external_ids",
+            "ports",
+            "static_routes",
+            "nat",
+            "load_balancer",
+            "load_balancer_group",
+            "options",
+        ],
+        "Logical_Router_Port" => &[
+            "networks",
+            "mac",
+            "name",
+            "enabled",
+            "external_ids",
+            "ha_chassis_group",
+        ],
         "Logical_Router_Static_Route" => &[
             "nexthop",
             "ip_prefix",
@@ -47,6 +77,7 @@ fn columns(table: &str) -> &'static [&'static str] {
             "ports",
             "load_balancer_group",
             "dns_records",
+            "acls",
         ],
         "Logical_Switch_Port" => &[
             "addresses",
@@ -68,6 +99,17 @@ fn columns(table: &str) -> &'static [&'static str] {
             "external_ids",
         ],
         "Load_Balancer_Group" => &["load_balancer", "name"],
+        "NAT" => &[
+            "type",
+            "external_ip",
+            "logical_ip",
+            "options",
+            "external_ids",
+        ],
+        "ACL" => &["direction", "priority", "match", "action", "external_ids"],
+        "Address_Set" => &["addresses", "name", "external_ids"],
+        "HA_Chassis_Group" => &["ha_chassis", "name", "external_ids"],
+        "HA_Chassis" => &["chassis_name", "priority", "external_ids"],
         _ => &["records", "external_ids"],
     }
 }
@@ -91,7 +133,21 @@ fn other_value(dice: &mut Dice<'_>, table: &str, column: &str, row: &Row, uuid: 
         "enabled" => Datum::from(false),
         "up" => Datum::from(dice.pick(&[true, false])),
         "output_port" => Datum::from("nowhere"),
-        "ports" | "static_routes" | "load_balancer_group" | "dns_records" | "load_balancer" => {
+        "priority" => Datum::from(i64::from(dice.byte())),
+        "action" => Datum::from("allow"),
+        "direction" => Datum::from("to-lport"),
+        "type" if table == "NAT" => Datum::from("snat"),
+        "external_ip" | "logical_ip" => Datum::from("192.0.2.3"),
+        "addresses" if table == "Address_Set" => Datum::set(["100.96.0.1"]),
+        "ports"
+        | "static_routes"
+        | "load_balancer_group"
+        | "dns_records"
+        | "load_balancer"
+        | "nat"
+        | "acls"
+        | "ha_chassis"
+        | "ha_chassis_group" => {
             let mut members: Vec<Uuid> = row
                 .get(column)
                 .into_iter()
@@ -167,6 +223,8 @@ fn ours(database: &Database, foreign: &Foreign) -> Vec<(&'static str, Uuid, Arc<
 /// What damage was done.
 pub struct Done {
     pub story: String,
+    /// It was done to what says in which order gateway nodes serve.
+    pub disorder: bool,
     /// Whose a row is can no longer be read from the row.
     pub unlabelled: bool,
 }
@@ -235,6 +293,7 @@ pub fn damage<N: Northbound>(
     northbound.transact(&operations).ok()?;
     Some(Done {
         story: format!("{operations:?}"),
+        disorder: table.starts_with("HA_Chassis"),
         unlabelled,
     })
 }

@@ -6,6 +6,9 @@ use yusur_planner::{
     VirtualMachineInstance,
 };
 
+/// The label that keeps a Node out of external load balancers.
+const KEPT_OUT: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
 fn meta(name: &ObjectName, meta: &Meta) -> Told {
     Told {
         namespace: name.namespace.clone(),
@@ -95,15 +98,33 @@ fn set(objects: &Objects, object: &ObjectRef) -> Option<Change> {
             ..Told::default()
         }),
         Kind::Node => {
-            let chassis = objects.nodes.get(&short)?;
+            let node = objects.nodes.get(&short)?;
+            let label = node.kept_out.then(|| (KEPT_OUT.to_owned(), String::new()));
             Change::Node(Node {
                 meta: Told {
                     name: name.name.clone(),
+                    labels: label.into_iter().collect(),
                     ..Told::default()
                 },
-                ready: true,
-                chassis: chassis.clone(),
+                ready: !node.unready,
+                chassis: node.chassis.clone(),
                 ..Node::default()
+            })
+        }
+        Kind::EipGateway => {
+            let (made, spec, status) = objects.gateways.get(&short)?;
+            Change::EipGateway(Object {
+                meta: told(made),
+                spec: spec.clone(),
+                status: status.clone(),
+            })
+        }
+        Kind::Eip => {
+            let (made, spec, status) = objects.eips.get(&key)?;
+            Change::Eip(Object {
+                meta: told(made),
+                spec: spec.clone(),
+                status: status.clone(),
             })
         }
         _ => return None,
@@ -134,6 +155,8 @@ pub fn all(objects: &Objects) -> Vec<ObjectRef> {
         cluster(Kind::Node, objects.nodes.keys().collect()),
         cluster(Kind::Vpc, objects.vpcs.keys().collect()),
         cluster(Kind::Subnet, objects.subnets.keys().collect()),
+        cluster(Kind::EipGateway, objects.gateways.keys().collect()),
+        spaced(Kind::Eip, objects.eips.keys().collect()),
         spaced(Kind::Pod, objects.pods.keys().collect()),
         spaced(Kind::VNic, objects.vnics.keys().collect()),
         spaced(Kind::VirtualMachineInstance, objects.vmis.keys().collect()),
@@ -165,6 +188,8 @@ pub fn describe(change: &Change) -> String {
         Change::Subnet(object) => made(object),
         Change::VNic(object) => made(object),
         Change::YusurService(object) => made(object),
+        Change::EipGateway(object) => made(object),
+        Change::Eip(object) => made(object),
         Change::Removed(_) => "gone".into(),
         other => format!("{other:?}"),
     }

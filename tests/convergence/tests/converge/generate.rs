@@ -1,9 +1,11 @@
 //! Small worlds: objects of every kind, with names and addresses so few that they meet.
 
+mod outside;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use yusur_convergence::{Meta, Objects, Pod, Vmi};
+use yusur_convergence::{Meta, Node, Objects, Pod, Vmi};
 use yusur_crds::common::LabelSelector;
 use yusur_crds::{
     AffinityType, Algorithm, Backend, BackendKind, IntOrString, IpFamily, IpFamilyPolicy,
@@ -38,6 +40,14 @@ pub fn object(dice: &mut Dice<'_>) -> ObjectRef {
         Kind::Node,
         Kind::Subnet,
         Kind::Pod,
+        Kind::EipGateway,
+        Kind::YusurService,
+        Kind::Eip,
+        Kind::Vpc,
+        Kind::YusurService,
+        Kind::EipGateway,
+        Kind::Eip,
+        Kind::YusurService,
     ]);
     let number = dice.byte();
     let of = |names: &[&str]| ObjectName::cluster(names[usize::from(number) % names.len()]);
@@ -50,6 +60,8 @@ pub fn object(dice: &mut Dice<'_>) -> ObjectRef {
         Kind::Subnet => of(SUBNETS),
         Kind::Namespace => of(NAMESPACES),
         Kind::Node => of(&["n0", "n1"]),
+        Kind::EipGateway => of(outside::GATEWAYS),
+        Kind::Eip => in_space("e", 2),
         Kind::Pod => in_space("p", 5),
         Kind::VNic => in_space("v", 3),
         Kind::VirtualMachineInstance => in_space("m", 2),
@@ -136,12 +148,13 @@ pub fn vpc(dice: &mut Dice<'_>, name: &str) -> VpcSpec {
         allowed_namespaces: rule(dice, true),
         static_routes: match dice.below(4) {
             0 => Vec::new(),
-            1 => vec![route("192.0.2.0/24", "10.0.1.6")],
+            1 => vec![route("172.16.0.0/16", "10.0.1.6")],
             2 => vec![
-                route("192.0.2.0/24", "10.0.1.6"),
-                route("192.0.2.0/24", "10.0.1.5"),
+                route("172.16.0.0/16", "10.0.1.6"),
+                route("172.16.0.0/16", "10.0.1.5"),
             ],
-            _ => vec![route("203.0.113.0/24", "discard")],
+            _ if dice.chance(3) => vec![route("0.0.0.0/0", "10.0.1.6")],
+            _ => vec![route("172.17.0.0/16", "discard")],
         },
         // What is adopted cannot be changed; two Vpcs want the same router.
         logical_router: match name {
@@ -149,6 +162,7 @@ pub fn vpc(dice: &mut Dice<'_>, name: &str) -> VpcSpec {
             "teal" => Some(THEIR_ROUTER.to_string()),
             _ => None,
         },
+        eip_gateway: outside::gateway_of_vpc(dice),
         ..VpcSpec::default()
     }
 }
@@ -327,7 +341,7 @@ fn backend(dice: &mut Dice<'_>, vpc: &str) -> Backend {
         _ => given = texts(&["10.0.1.4", "10.0.2.5"]),
     }
     let elsewhere = dice
-        .chance(2)
+        .chance(4)
         .then(|| dice.pick(&["blue", "red"]).to_owned());
     Backend {
         kind,
@@ -402,6 +416,7 @@ pub fn service(dice: &mut Dice<'_>, old: Option<&YusurServiceSpec>) -> YusurServ
             port("b", Protocol::Udp, 53, first),
         ],
     };
+    outside::of_service(dice, &mut spec);
     let backends = [1, 1, 2, 0, 3][dice.below(5)];
     spec.backends = (0..backends).map(|_| backend(dice, &spec.vpc)).collect();
     spec.algorithm = dice.pick(&[
@@ -466,8 +481,27 @@ pub fn set(
                 .insert(name, [("tier".to_owned(), tier.to_owned())].into());
         }
         Kind::Node => {
-            let chassis = dice.pick(&[None, Some(format!("chassis-{name}"))]);
-            objects.nodes.insert(name, chassis);
+            let node = Node {
+                chassis: dice.pick(&[None, Some(format!("chassis-{name}"))]),
+                unready: dice.chance(5),
+                kept_out: dice.chance(3),
+            };
+            objects.order_disturbed |= node.unready || node.kept_out;
+            objects.nodes.insert(name, node);
+        }
+        Kind::EipGateway => {
+            let old = objects.gateways.get(&name);
+            let meta = meta(dice, old.map(|old| &old.0), uid, &name);
+            let spec = outside::gateway(dice, old.map(|old| &old.1));
+            let status = old.and_then(|old| old.2.clone());
+            objects.gateways.insert(name, (meta, spec, status));
+        }
+        Kind::Eip => {
+            let old = objects.eips.get(&key);
+            let meta = meta(dice, old.map(|old| &old.0), uid, &name);
+            let spec = outside::eip(dice, old.map(|old| &old.1));
+            let status = old.and_then(|old| old.2.clone());
+            objects.eips.insert(key, (meta, spec, status));
         }
         _ => {
             let old = objects.services.get(&key);
@@ -491,6 +525,8 @@ pub fn remove(objects: &mut Objects, object: &ObjectRef) {
         Kind::VNic => drop(objects.vnics.remove(&key)),
         Kind::Namespace => drop(objects.namespaces.remove(&name)),
         Kind::Node => drop(objects.nodes.remove(&name)),
+        Kind::EipGateway => drop(objects.gateways.remove(&name)),
+        Kind::Eip => drop(objects.eips.remove(&key)),
         _ => drop(objects.services.remove(&key)),
     }
 }

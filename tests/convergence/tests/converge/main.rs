@@ -9,6 +9,7 @@ mod generate;
 mod mutants;
 mod northbound;
 mod player;
+mod recorded;
 mod server;
 mod strangers;
 
@@ -19,10 +20,10 @@ use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 use server::Host;
 
 /// What happens, each thing as the bytes that decide it.
-type Happenings = Vec<[u8; 24]>;
+type Happenings = Vec<[u8; 32]>;
 
 fn happenings() -> impl Strategy<Value = Happenings> {
-    prop::collection::vec(prop::array::uniform24(any::<u8>()), 1..60)
+    prop::collection::vec(prop::array::uniform32(any::<u8>()), 1..60)
 }
 
 /// Plays a case to its end.
@@ -133,7 +134,7 @@ fn what_once_went_wrong() {
 
 #[test]
 fn cases_are_spelled_in_hexadecimal() {
-    let mut case: Happenings = vec![[0; 24], [0; 24], [255; 24]];
+    let mut case: Happenings = vec![[0; 32], [0; 32], [255; 32]];
     case[1][3] = 10;
     case[1][4] = 0x70;
     assert_eq!(from_text(&to_text(&case)), case);

@@ -1,6 +1,8 @@
 //! The judge bites: of a Northbound that is as it should be it says nothing, and of each way to spoil it a little it
 //! says what is wrong.
 
+mod outside;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,14 +14,17 @@ use crate::northbound::{Memory, Northbound, OWNER};
 use crate::player::Player;
 use crate::strangers::{THEIR_ROUTER, THEIR_SWITCH};
 
-/// Two VPCs with the same ranges, and something of everything in them.
-fn objects() -> Objects {
-    let mut objects = Objects::default();
-    let meta = |uid: &str, app: &str| Meta {
+fn meta(uid: &str, app: &str) -> Meta {
+    Meta {
         uid: uid.into(),
         labels: [("app".to_owned(), app.to_owned())].into(),
         ..Meta::default()
-    };
+    }
+}
+
+/// Two VPCs with the same ranges, and something of everything in them.
+fn objects() -> Objects {
+    let mut objects = Objects::default();
     for vpc in ["red", "blue"] {
         let spec = json!({
             "serviceCIDRs": ["10.96.0.0/24", "fd00:96::/112"],
@@ -88,6 +93,7 @@ fn objects() -> Objects {
             .services
             .insert(key.clone(), (meta(&key.1, ""), spec, None));
     }
+    outside::add(&mut objects);
     objects
 }
 
@@ -349,6 +355,9 @@ const MUTANTS: &[Mutant] = &[
                 taken,
             ));
         }
+        let router = it.of("Logical_Router", "vpc/red").0;
+        let taken = vec![Mutation::delete("load_balancer_group", group)];
+        operations.push(Operation::mutate("Logical_Router", router, taken));
         operations.push(Operation::delete("Load_Balancer_Group", group));
         it.carry_out(operations);
     }),
@@ -406,14 +415,12 @@ const MUTANTS: &[Mutant] = &[
         it.delete("Logical_Router", uuid);
     }),
     ("a route leads elsewhere", Rule::Router, |it| {
-        let uuid = it.of("Logical_Router_Static_Route", "vpc/red").0;
+        let (_, uuid) = it.route("red", "192.0.2.0/24", "10.0.1.9");
         let there = Datum::from("10.0.1.8");
         it.set("Logical_Router_Static_Route", uuid, "nexthop", there);
     }),
     ("a route is missing", Rule::Router, |it| {
-        let router = it.of("Logical_Router", "vpc/red").0;
-        let route = it.of("Logical_Router_Static_Route", "vpc/red").0;
-        it.take("Logical_Router", router, "static_routes", route);
+        it.take_route("red", "192.0.2.0/24", "10.0.1.9");
     }),
     ("a switch is missing", Rule::Switch, |it| {
         let uuid = it.switch("s2");
@@ -544,7 +551,7 @@ impl Spoiler<'_> {
 fn the_judge_sees_every_mutant() {
     assert_eq!(world().complaints(), []);
     let mut unseen = Vec::new();
-    for (what, rule, spoil) in MUTANTS {
+    for (what, rule, spoil) in MUTANTS.iter().chain(outside::MUTANTS) {
         let mut player = world();
         spoil(&mut Spoiler(&mut player));
         let complaints = player.complaints();

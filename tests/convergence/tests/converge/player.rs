@@ -14,7 +14,7 @@ use yusur_planner::{
 
 use crate::dice::Dice;
 use crate::northbound::{Northbound, OWNER};
-use crate::{damage, feed, generate, strangers};
+use crate::{damage, feed, generate, recorded, strangers};
 
 /// All rows, as they were.
 type Backup = BTreeMap<(&'static str, Uuid), Row>;
@@ -93,7 +93,7 @@ impl<N: Northbound> Player<N> {
     /// What is wrong, where the case looks.
     pub fn happen(&mut self, bytes: &[u8]) -> Result<(), String> {
         let mut dice = Dice::new(bytes);
-        match dice.below(32) {
+        match dice.below(33) {
             0..=12 => self.set(&mut dice),
             13..=15 => self.remove(&mut dice),
             16 | 17 => self.damage(&mut dice),
@@ -124,6 +124,7 @@ impl<N: Northbound> Player<N> {
             26 => self.hear(),
             27 => self.write_some(&mut dice),
             28 => self.release(),
+            31 => self.look(&mut dice),
             29 => {
                 self.depart(&mut dice)?;
             }
@@ -243,12 +244,27 @@ impl<N: Northbound> Player<N> {
         }
     }
 
+    /// A gateway is seen on another chassis, or on none.
+    fn look(&mut self, dice: &mut Dice<'_>) {
+        let gateway = dice.pick(&["g1", "g2"]);
+        let chassis = dice.pick(&[Some("n0"), Some("n1"), Some("chassis-n1"), Some("n2"), None]);
+        let serving = self.objects.serving.get_or_insert_default();
+        match chassis {
+            Some(chassis) => serving.insert(gateway.to_owned(), chassis.to_owned()),
+            None => serving.remove(gateway),
+        };
+        self.inventory.serving(serving);
+        self.objects.order_disturbed = true;
+        self.tell(format!("EipGateway {gateway} is seen on {chassis:?}"));
+    }
+
     // === What happens to the Northbound ===
 
     fn damage(&mut self, dice: &mut Dice<'_>) {
         self.gather();
         if let Some(done) = damage::damage(dice, &mut self.northbound, &self.foreign) {
             self.unlabelled |= done.unlabelled;
+            self.objects.order_disturbed |= done.disorder;
             self.tell(format!("damage: {}", done.story));
         }
     }
@@ -279,6 +295,7 @@ impl<N: Northbound> Player<N> {
                     .unwrap_or_else(|error| panic!("{error}: restoring"));
                 self.foreign = foreign;
                 self.unlabelled = true;
+                self.objects.order_disturbed = true;
                 self.tell("the Northbound is put back to the copy");
                 self.resynchronised(dice);
             }
@@ -387,7 +404,11 @@ impl<N: Northbound> Player<N> {
                 return Ok(false);
             };
             self.inventory.planned(&plan);
-            self.recorded_first(&plan.groups)?;
+            recorded::first(
+                &self.objects,
+                &self.northbound.replica(),
+                &operations(&plan.groups),
+            )?;
             self.desk.extend(plan.verdicts);
             if !plan.groups.is_empty() {
                 self.round = Some(Round::new(plan.groups, bounds));
@@ -420,52 +441,6 @@ impl<N: Northbound> Player<N> {
         } else {
             self.inventory.put_back(plan.units());
         }
-    }
-
-    /// No row uses an address of a service that its status does not record yet.
-    fn recorded_first(&self, groups: &[Group]) -> Result<(), String> {
-        for operation in operations(groups) {
-            let Operation::Insert { table, row, .. } = &operation else {
-                continue;
-            };
-            let unit = row
-                .map_str("external_ids", "yusur.io/unit")
-                .unwrap_or_default();
-            let Unit::Service(name) = Unit::parse(unit) else {
-                continue;
-            };
-            if *table != "Load_Balancer" {
-                continue;
-            }
-            let key = (name.namespace.to_string(), name.name.to_string());
-            let Some((_, spec, status)) = self.objects.services.get(&key) else {
-                continue;
-            };
-            let recorded = status.iter().flat_map(|status| &status.cluster_ips);
-            // Rows that are there are a record too, where there is no other.
-            let replica = self.northbound.replica();
-            let rows = replica
-                .rows("Load_Balancer")
-                .filter(|(_, row)| row.map_str("external_ids", "yusur.io/unit") == Some(unit));
-            let vips =
-                rows.flat_map(|(_, row)| row.get("vips").into_iter().flat_map(|vips| vips.pairs()));
-            let served = vips.filter_map(|(vip, _)| address(vip.as_str()?));
-            let known: BTreeSet<String> = recorded
-                .chain(&spec.cluster_ips)
-                .chain(&spec.cluster_ip)
-                .cloned()
-                .chain(served)
-                .collect();
-            for (vip, _) in row.get("vips").into_iter().flat_map(|vips| vips.pairs()) {
-                let vip = vip.as_str().unwrap_or_default();
-                if !address(vip).is_some_and(|address| known.contains(&address)) {
-                    return Err(format!(
-                        "{unit} uses {vip} before its status records it: {known:?}"
-                    ));
-                }
-            }
-        }
-        Ok(())
     }
 
     /// What is in flight comes to its end.
@@ -557,6 +532,14 @@ impl<N: Northbound> Player<N> {
                 Some((meta, _, old)) if meta.uid == subject.uid => *old = Some(status.clone()),
                 _ => return,
             },
+            Status::Eip(status) => match self.objects.eips.get_mut(&key) {
+                Some((meta, _, old)) if meta.uid == subject.uid => *old = Some(status.clone()),
+                _ => return,
+            },
+            Status::EipGateway(status) => match self.objects.gateways.get_mut(&key.1) {
+                Some((meta, _, old)) if meta.uid == subject.uid => *old = Some(status.clone()),
+                _ => return,
+            },
             Status::VNic(status) => match self.objects.vnics.get_mut(&key) {
                 Some((meta, _, old)) if meta.uid == subject.uid => *old = Some(status.clone()),
                 _ => return,
@@ -602,6 +585,9 @@ impl<N: Northbound> Player<N> {
         let mut inventory = Inventory::new(Config::new(OWNER));
         for object in order {
             inventory.apply(feed::change(&self.objects, object));
+        }
+        if let Some(serving) = &self.objects.serving {
+            inventory.serving(serving);
         }
         inventory.load(&self.northbound.replica());
         inventory.sweep(&self.northbound.replica());
@@ -730,12 +716,6 @@ impl<N: Northbound> Player<N> {
         }
         text
     }
-}
-
-/// The address of a VIP.
-fn address(vip: &str) -> Option<String> {
-    let vip: std::net::SocketAddr = vip.parse().ok()?;
-    Some(vip.ip().to_string())
 }
 
 /// Operations, one a line.

@@ -19,6 +19,7 @@ const THEIR_NAMES: Uuid = Uuid::from_u128(0xf007);
 const OTHERS_SWITCH: Uuid = Uuid::from_u128(0xf008);
 const OTHERS_PORT: Uuid = Uuid::from_u128(0xf009);
 const OTHERS_BALANCER: Uuid = Uuid::from_u128(0xf00a);
+const GLOBAL: Uuid = Uuid::from_u128(0xf00b);
 
 fn map(pairs: &[(&str, &str)]) -> Datum {
     let pairs: BTreeMap<String, String> = pairs
@@ -90,6 +91,12 @@ fn row_set(which: usize) -> (&'static str, Uuid, Vec<Operation>) {
             ];
             ("Logical_Switch", OTHERS_SWITCH, inserts)
         }
+        7 => {
+            // What ovn-northd keeps for all.
+            let row = Row::new().with("options", map(&[("mac_prefix", "0a:00:00")]));
+            let insert = Operation::insert("NB_Global", GLOBAL, row);
+            ("NB_Global", GLOBAL, vec![insert])
+        }
         _ => {
             let row = Row::new()
                 .with("name", format!("yusur:{OWNER}:service/a/w0/tcp"))
@@ -102,7 +109,7 @@ fn row_set(which: usize) -> (&'static str, Uuid, Vec<Operation>) {
 }
 
 /// How many strangers there are.
-const ALL: usize = 8;
+const ALL: usize = 9;
 
 /// Puts all of them in.
 pub fn move_in<N: Northbound>(northbound: &mut N, foreign: &mut Foreign) {
@@ -155,6 +162,9 @@ pub fn act<N: Northbound>(
         foreign.retain(|(table, uuid), _| replica.row(table, *uuid).is_some());
         return format!("{table} {uuid} goes");
     }
+    if table == "NB_Global" {
+        return set_option(dice, northbound, foreign);
+    }
     let (column, value): (&'static str, Datum) = match table {
         "Load_Balancer_Group" => ("name", Datum::from(format!("yusur:other:{}", dice.byte()))),
         "DNS" => ("records", map(&[("else", "192.0.2.8")])),
@@ -175,6 +185,24 @@ pub fn act<N: Northbound>(
         row.set(column, value.clone());
     }
     format!("{table} {uuid} has {column} {value}")
+}
+
+/// Another of the options that are for all: those of others beside it stay.
+fn set_option<N: Northbound>(
+    dice: &mut Dice<'_>,
+    northbound: &mut N,
+    foreign: &mut Foreign,
+) -> String {
+    let value = dice.byte().to_string();
+    let keys = Mutation::set_keys("options", [("theirs", value.clone())]);
+    northbound
+        .transact(&[Operation::mutate("NB_Global", GLOBAL, keys.to_vec())])
+        .unwrap_or_else(|error| panic!("{error}: changing NB_Global"));
+    if let Some(row) = foreign.get_mut(&("NB_Global".to_owned(), GLOBAL)) {
+        let options = map(&[("mac_prefix", "0a:00:00"), ("theirs", &value)]);
+        row.set("options", options);
+    }
+    format!("NB_Global has the option theirs={value}")
 }
 
 /// Ports of others with names that ours should have: while one is there, the server refuses ours.
@@ -285,13 +313,17 @@ pub fn impostor<N: Northbound>(dice: &mut Dice<'_>, northbound: &mut N) -> Optio
         "vpc/red",
         "dns/red/3",
         "vnic/a/v0",
+        "eipgateway/g1",
+        "servicegateway/g1",
+        "eip/a/e0",
+        "calls/red",
         "junk",
         "",
     ]);
     let labels = map(&[("yusur.io/owner", OWNER), ("yusur.io/unit", unit)]);
     let name = format!("impostor {uuid}");
     let row = Row::new().with("external_ids", labels);
-    let operations = match dice.below(6) {
+    let operations = match dice.below(8) {
         0 => vec![Operation::insert(
             "Load_Balancer",
             uuid,
@@ -317,6 +349,17 @@ pub fn impostor<N: Northbound>(dice: &mut Dice<'_>, northbound: &mut N) -> Optio
             let group = Row::new().with("name", format!("yusur:{OWNER}:nobody"));
             vec![Operation::insert("Load_Balancer_Group", uuid, group)]
         }
+        5 => vec![Operation::insert(
+            "HA_Chassis_Group",
+            uuid,
+            row.with("name", name),
+        )],
+        6 => vec![Operation::insert(
+            "Address_Set",
+            uuid,
+            row.with("name", "impostor")
+                .with("addresses", Datum::set(["192.0.2.3"])),
+        )],
         _ => {
             let mut switches: Vec<Uuid> = northbound
                 .replica()

@@ -8,13 +8,15 @@ use yusur_crds::{
     YusurServiceSpec,
 };
 
-use super::{Case, Complaints, Ports, Rule, rows, usable, word};
+use super::{Case, Complaints, Ports, Rule, crosses, reach, rows, usable, word};
 use crate::meaning::{selects, unicast};
 use crate::objects::Key;
 
 /// One backend.
 #[derive(Clone, Debug)]
 pub(in crate::rules) struct Endpoint<'a> {
+    /// Where it is.
+    pub(in crate::rules) vpc: &'a str,
     pub(in crate::rules) address: IpAddr,
     /// 0: ready; 1: leaving, and still serves; 2: not ready.
     pub(in crate::rules) rank: u8,
@@ -28,17 +30,19 @@ pub(in crate::rules) fn endpoints<'a>(
     case: &Case<'a>,
     key: &Key,
     spec: &'a YusurServiceSpec,
+    reach: &BTreeSet<&str>,
     ports: &Ports,
 ) -> Vec<Endpoint<'a>> {
     let mut all: Vec<Endpoint<'a>> = Vec::new();
     for entry in &spec.backends {
-        let elsewhere = entry.vpc.as_ref().is_some_and(|vpc| *vpc != spec.vpc);
-        if elsewhere || !(0..=100).contains(&entry.weight) {
+        let vpc = entry.vpc.as_deref().unwrap_or(&spec.vpc);
+        let there = vpc == spec.vpc || reach.contains(vpc);
+        if !there || !(0..=100).contains(&entry.weight) {
             continue;
         }
         let mut found = match &entry.selector {
             Some(_) if !entry.addresses.is_empty() => Vec::new(),
-            Some(_) => selected(case, key, spec, entry, ports),
+            Some(_) => selected(case, key, (spec, vpc), entry, ports),
             None => {
                 let texts = entry
                     .addresses
@@ -48,6 +52,7 @@ pub(in crate::rules) fn endpoints<'a>(
                 let addresses = addresses.unwrap_or_default().into_iter().flatten();
                 addresses
                     .map(|address| Endpoint {
+                        vpc,
                         address,
                         rank: 0,
                         name: None,
@@ -60,7 +65,8 @@ pub(in crate::rules) fn endpoints<'a>(
         // Of two objects with one address the one that serves better counts.
         found.sort_by_key(|endpoint| (endpoint.rank, endpoint.ports.is_empty()));
         for endpoint in found {
-            if !all.iter().any(|other| other.address == endpoint.address) {
+            let place = (endpoint.vpc, endpoint.address);
+            if !all.iter().any(|other| (other.vpc, other.address) == place) {
                 all.push(endpoint);
             }
         }
@@ -68,11 +74,11 @@ pub(in crate::rules) fn endpoints<'a>(
     all
 }
 
-/// The workloads that an entry's selector matches, in the service's namespace and VPC.
+/// The workloads that an entry's selector matches, in the service's namespace and the entry's VPC.
 fn selected<'a>(
     case: &Case<'a>,
     key: &Key,
-    spec: &YusurServiceSpec,
+    (spec, vpc): (&YusurServiceSpec, &'a str),
     entry: &'a Backend,
     ports: &Ports,
 ) -> Vec<Endpoint<'a>> {
@@ -83,6 +89,7 @@ fn selected<'a>(
     let mut add = |name: &'a str, addresses: Vec<IpAddr>, rank: u8, ports: &'a [NamedPort]| {
         for address in addresses {
             found.push(Endpoint {
+                vpc,
                 address,
                 rank: if spec.publish_not_ready_addresses {
                     0
@@ -95,12 +102,12 @@ fn selected<'a>(
             });
         }
     };
-    // The addresses of a port's row, if the port is in the service's VPC.
+    // The addresses of a port's row, if the port is in the VPC.
     let port = |unit: String| -> Vec<IpAddr> {
         let port = ports.get(&unit);
         let here = port.filter(|port| {
             let subnet = case.meaning.subnets.get(port.subnet.as_str());
-            subnet.is_some_and(|subnet| subnet.vpc == spec.vpc)
+            subnet.is_some_and(|subnet| subnet.vpc == vpc)
         });
         here.map(|port| port.addresses.clone()).unwrap_or_default()
     };
@@ -152,8 +159,7 @@ fn selected<'a>(
                     default.and_then(|name| case.meaning.subnets.get(name))
                 }
             };
-            let Some(subnet) = subnet.filter(|subnet| subnet.stands() && subnet.vpc == spec.vpc)
-            else {
+            let Some(subnet) = subnet.filter(|subnet| subnet.stands() && subnet.vpc == vpc) else {
                 continue;
             };
             let mut addresses: Vec<IpAddr> = Vec::new();
@@ -210,6 +216,30 @@ fn target(endpoint: &Endpoint<'_>, protocol: Protocol, port: &ServicePort) -> Op
     u16::try_from(number).ok()
 }
 
+/// The backends that a port's new connections are to reach, each with its VPC and weight.
+pub(in crate::rules) fn behind(
+    case: &Case<'_>,
+    key: &Key,
+    (protocol, port): (Protocol, &ServicePort),
+    ipv4: bool,
+    ports: &Ports,
+) -> BTreeMap<(String, SocketAddr), u64> {
+    let Some((_, spec, _)) = case.objects.services.get(key) else {
+        return BTreeMap::new();
+    };
+    let all = endpoints(case, key, spec, &reach(case, key), ports);
+    let known = all.iter().filter(|endpoint| {
+        endpoint.address.is_ipv4() == ipv4 && target(endpoint, protocol, port).is_some()
+    });
+    let wanted = serving(known.collect()).into_iter().filter_map(|endpoint| {
+        let number = target(endpoint, protocol, port)?;
+        let weight = u64::try_from(endpoint.entry.weight).ok()?;
+        let backend = SocketAddr::new(endpoint.address, number);
+        Some(((endpoint.vpc.to_owned(), backend), weight))
+    });
+    wanted.collect()
+}
+
 pub(super) fn check(
     case: &Case<'_>,
     key: &Key,
@@ -217,7 +247,11 @@ pub(super) fn check(
     ports: &Ports,
     complaints: &mut Complaints,
 ) {
-    let all = endpoints(case, key, spec, ports);
+    if crosses(spec) {
+        // Where packets end says it.
+        return;
+    }
+    let all = endpoints(case, key, spec, &BTreeSet::new(), ports);
     for entry in rows(case, key) {
         for (vip, text) in entry.map("vips") {
             let Ok(vip) = vip.parse::<SocketAddr>() else {

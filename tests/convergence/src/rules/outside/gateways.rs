@@ -1,0 +1,375 @@
+//! EIP gateways: their routers, the nodes they are on and in which order, which Vpcs join them, and the way out through them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use ovsdb_model::Uuid;
+use yusur_crds::SourceAddress;
+
+use super::{Outcome, Place, packet};
+use crate::meaning::Gateway;
+use crate::network::{End, Segment};
+use crate::rules::{Case, Complaints, Rule};
+
+pub(super) fn check(case: &Case<'_>, complaints: &mut Complaints) {
+    for (name, gateway) in &case.meaning.gateways {
+        rows(case, name, gateway, complaints);
+        if let Some(place) = case.places.gateways.get(*name) {
+            chassis(case, name, gateway, place, complaints);
+            service_gateway(case, name, place, complaints);
+            guarded(case, name, gateway, place, complaints);
+        }
+    }
+    for vpc in case.meaning.vpcs.keys() {
+        joins(case, vpc, complaints);
+        way_out(case, vpc, complaints);
+    }
+}
+
+/// It has a router on its physical network, with its own addresses, and a switch that Vpcs can join.
+fn rows(case: &Case<'_>, name: &str, gateway: &Gateway<'_>, complaints: &mut Complaints) {
+    let unit = format!("eipgateway/{name}");
+    let count = |table| case.content.of(table, &unit).len();
+    let there = (count("Logical_Router"), count("Logical_Switch"));
+    let inside = usize::from(has_inside(case, name));
+    let wanted = match gateway.stands {
+        true => (1 + inside, 2),
+        false => (0, 0),
+    };
+    complaints.unless(there == wanted, Rule::Gateway, || {
+        format!("EipGateway {name} has {there:?} routers and switches instead of {wanted:?}")
+    });
+    let Some(place) = case.places.gateways.get(name) else {
+        complaints.unless(!gateway.stands, Rule::Gateway, || {
+            format!("EipGateway {name} has no router on a physical network")
+        });
+        return;
+    };
+    let segment: Segment = (
+        gateway.spec.physical_network.clone(),
+        gateway.spec.vlan.map(i64::from),
+    );
+    let there = case.network.segment(place.outside);
+    complaints.unless(there == Some(&segment), Rule::Gateway, || {
+        format!("EipGateway {name} is on {there:?} instead of {segment:?}")
+    });
+    for own in &gateway.own {
+        let switches = case.network.on_segment(&segment).into_iter();
+        let answer: Vec<Uuid> = switches
+            .flat_map(|switch| case.network.answering(switch, *own))
+            .collect();
+        complaints.unless(answer == [place.router], Rule::Gateway, || {
+            format!("{own} of EipGateway {name} is answered for by {answer:?}")
+        });
+    }
+    // It tells the physical network where its addresses are, when it has moved.
+    let announces = case
+        .content
+        .of("Logical_Switch_Port", &unit)
+        .iter()
+        .any(|entry| entry.map("options").get("nat-addresses") == Some(&"router"));
+    complaints.unless(announces, Rule::Gateway, || {
+        format!("EipGateway {name} does not announce its addresses")
+    });
+}
+
+/// Whether a service that sees its clients, and has backends in several Vpcs, is reached by a gateway.
+fn has_inside(case: &Case<'_>, name: &str) -> bool {
+    let mut services = case.objects.services.iter();
+    services.any(|(key, (_, spec, _))| {
+        let ask = case.meaning.ask_of(key);
+        crate::rules::services::crosses(spec)
+            && spec.source_address == SourceAddress::Preserve
+            && case.meaning.allows(&spec.vpc, &key.0)
+            && ask.is_some_and(|ask| ask.gateway == Some(name) && ask.settled())
+    })
+}
+
+/// The chassis of a node.
+fn chassis_of<'a>(case: &'a Case<'_>, node: &'a str) -> &'a str {
+    let node_object = case.objects.nodes.get(node);
+    let named = node_object.and_then(|node| node.chassis.as_deref());
+    named.unwrap_or(node)
+}
+
+fn serves(case: &Case<'_>, node: &str) -> bool {
+    let node = case.objects.nodes.get(node);
+    node.is_none_or(|node| !node.unready && !node.kept_out)
+}
+
+/// The chassis of the gateway's nodes, and those that cannot serve behind those that can.
+fn chassis(
+    case: &Case<'_>,
+    name: &str,
+    gateway: &Gateway<'_>,
+    place: &Place,
+    complaints: &mut Complaints,
+) {
+    let unit = format!("eipgateway/{name}");
+    let groups = case.content.of("HA_Chassis_Group", &unit);
+    complaints.unless(groups.len() == 1, Rule::Chassis, || {
+        format!("EipGateway {name} has {} groups of chassis", groups.len())
+    });
+    let Some(group) = groups.first() else { return };
+    // By priority, the first that is to serve first.
+    let members = group.uuids("ha_chassis");
+    let rows = case.content.all("HA_Chassis").iter();
+    let mut order: Vec<(i64, &str)> = rows
+        .filter(|entry| members.contains(&entry.uuid))
+        .map(|entry| {
+            let priority = entry.row.get_integer("priority").unwrap_or_default();
+            (-priority, entry.text("chassis_name"))
+        })
+        .collect();
+    order.sort_unstable();
+    let priorities: BTreeSet<i64> = order.iter().map(|(priority, _)| *priority).collect();
+    complaints.unless(priorities.len() == order.len(), Rule::Chassis, || {
+        format!("two chassis of EipGateway {name} have one priority: {order:?}")
+    });
+    let there: Vec<&str> = order.iter().map(|(_, chassis)| *chassis).collect();
+    let nodes = &gateway.spec.nodes;
+    let wanted: Vec<&str> = nodes.iter().map(|node| chassis_of(case, node)).collect();
+    let alike = there.iter().collect::<BTreeSet<_>>() == wanted.iter().collect();
+    complaints.unless(alike && there.len() == wanted.len(), Rule::Chassis, || {
+        format!("EipGateway {name} is on {there:?} instead of {wanted:?}")
+    });
+    let able: Vec<bool> = there
+        .iter()
+        .map(|chassis| {
+            let mut nodes = nodes.iter();
+            let node = nodes.find(|node| chassis_of(case, node) == *chassis);
+            node.is_some_and(|node| serves(case, node))
+        })
+        .collect();
+    complaints.unless(able.is_sorted_by(|a, b| a >= b), Rule::Chassis, || {
+        format!("EipGateway {name} prefers a node that does not serve: {there:?}")
+    });
+    complaints.unless(
+        case.objects.order_disturbed || there == wanted,
+        Rule::Chassis,
+        || format!("EipGateway {name} prefers {there:?} although its nodes are {wanted:?}"),
+    );
+    // What has to be on one node is bound to this group.
+    for entry in case.content.ours("Logical_Router_Port") {
+        let bound = entry.uuids("ha_chassis_group");
+        let on = |router: Uuid| {
+            let rows = case.content.all("Logical_Router").iter();
+            let mut rows = rows.filter(|row| row.uuid == router);
+            rows.any(|row| row.uuids("ports").contains(&entry.uuid))
+        };
+        let vpcs = case.meaning.vpcs.keys();
+        let of_vpc = vpcs.filter_map(|vpc| case.router(vpc)).any(on);
+        let near = case.network.switch_of_port(entry.text("name"));
+        let wanted = (near == Some(place.join) && of_vpc) || near == Some(place.outside);
+        if wanted {
+            complaints.unless(bound == [group.uuid].into(), Rule::Chassis, || {
+                format!(
+                    "port {:?} is not on the nodes of EipGateway {name}",
+                    entry.text("name")
+                )
+            });
+        }
+    }
+}
+
+/// It is where its EIP gateway is, and has what it balances come from itself.
+fn service_gateway(case: &Case<'_>, name: &str, place: &Place, complaints: &mut Complaints) {
+    let rows = case
+        .content
+        .of("Logical_Router", &format!("servicegateway/{name}"));
+    complaints.unless(rows.len() <= 1, Rule::Once, || {
+        format!("EipGateway {name} has {} service gateways", rows.len())
+    });
+    let Some(entry) = rows.first() else { return };
+    let nodes = &case.meaning.gateways[name].spec.nodes;
+    let of_nodes: Vec<&str> = nodes.iter().map(|node| chassis_of(case, node)).collect();
+    let seen = case.objects.serving.iter();
+    let seen = seen.filter_map(|serving| serving.get(name)).next();
+    let seen = seen.filter(|chassis| of_nodes.contains(&chassis.as_str()));
+    let pinned = entry
+        .map("options")
+        .get("chassis")
+        .copied()
+        .unwrap_or_default();
+    let fits = match seen {
+        Some(chassis) => pinned == chassis,
+        None => of_nodes.contains(&pinned),
+    };
+    complaints.unless(fits, Rule::Chassis, || {
+        format!(
+            "the service gateway of {name} is on {pinned:?} and not where the gateway is, {seen:?}"
+        )
+    });
+    let on_join = case.network.switches_of(entry.uuid);
+    complaints.unless(on_join == [place.join].into(), Rule::Gateway, || {
+        format!("the service gateway of {name} is on switches {on_join:?}")
+    });
+}
+
+/// What is the system's own, or a tenant's, is out of reach from outside; nor can somebody outside pretend to be it.
+fn guarded(
+    case: &Case<'_>,
+    name: &str,
+    gateway: &Gateway<'_>,
+    place: &Place,
+    complaints: &mut Complaints,
+) {
+    let mut own: BTreeSet<IpAddr> = ["100.64.0.1", "100.64.0.2", "100.66.0.9", "100.67.0.9"]
+        .iter()
+        .chain(&["fd79:7573:7572:64::1", "fd79:7573:7572:66::9"])
+        .filter_map(|text| text.parse().ok())
+        .collect();
+    let entries = case.content.ours("Load_Balancer").iter();
+    let vips = entries.flat_map(|entry| entry.map("vips").into_keys().map(str::to_owned));
+    let vips: BTreeSet<SocketAddr> = vips.filter_map(|vip| vip.parse().ok()).collect();
+    own.extend(vips.iter().map(SocketAddr::ip).filter(|address| {
+        // Addresses of its range are what the outside may reach.
+        gateway
+            .net(address.is_ipv4())
+            .is_none_or(|net| !net.contains(address))
+    }));
+    for address in own {
+        let Some(hop) = gateway
+            .own
+            .iter()
+            .find(|own| own.is_ipv4() == address.is_ipv4())
+        else {
+            continue;
+        };
+        let ports: BTreeSet<u16> = vips
+            .iter()
+            .filter(|vip| vip.ip() == address)
+            .map(SocketAddr::port)
+            .chain([9])
+            .collect();
+        for port in ports {
+            let to = SocketAddr::new(address, port);
+            let packet = packet(super::client(true, address.is_ipv4()), to, "tcp");
+            let ways = case.network.coming_in(place.outside, packet, Some(*hop));
+            let inside = ways.iter().find(|way| {
+                matches!(
+                    way.end,
+                    End::Chosen { .. } | End::Refused { .. } | End::Arrived { .. }
+                )
+            });
+            complaints.unless(inside.is_none(), Rule::Isolation, || {
+                format!("the outside reaches {to} by EipGateway {name}: {inside:?}")
+            });
+        }
+    }
+    for (pretended, ipv4) in [("100.64.0.2", true), ("fd79:7573:7572:64::2", false)] {
+        let Ok(source) = pretended.parse::<IpAddr>() else {
+            continue;
+        };
+        for vip in vips.iter().filter(|vip| vip.is_ipv4() == ipv4) {
+            if !gateway.net(ipv4).is_some_and(|net| net.contains(&vip.ip())) {
+                continue;
+            }
+            for protocol in ["tcp", "udp", "sctp"] {
+                let packet = packet(source, *vip, protocol);
+                let ways = case.network.coming_in(place.outside, packet, None);
+                let outcome = Outcome::of(case, ways);
+                let through = matches!(outcome, Outcome::Reaches { .. } | Outcome::Refused { .. });
+                complaints.unless(!through, Rule::Isolation, || {
+                    format!("somebody outside {name} can pretend to be {source}: {outcome:?}")
+                });
+            }
+        }
+    }
+}
+
+/// A Vpc joins one gateway, that of its spec, or of its oldest service with an EIP, or one that is needed between Vpcs.
+fn joins(case: &Case<'_>, vpc: &str, complaints: &mut Complaints) {
+    let there = case.places.joined.get(vpc).cloned().unwrap_or_default();
+    complaints.unless(there.len() < 2, Rule::Join, || {
+        format!("Vpc {vpc} has joined {there:?}: answers leave by one gateway only")
+    });
+    let joined = there.first().map(String::as_str);
+    let stands = |name: &str| case.meaning.gateways.get(name).is_some_and(|it| it.stands);
+    if case.router(vpc).is_none() {
+        return;
+    }
+    let said = case.objects.vpcs[vpc].1.eip_gateway.as_deref();
+    // The services that have to do with the Vpc, the oldest first, each with the gateway it asks.
+    let mut askers: BTreeMap<(i64, &crate::objects::Key), &str> = BTreeMap::new();
+    let mut crossings: Vec<&str> = Vec::new();
+    for (key, (meta, spec, _)) in &case.objects.services {
+        let crosses = crate::rules::services::crosses(spec);
+        let elsewhere = |entry: &yusur_crds::Backend| entry.vpc.as_deref() == Some(vpc);
+        let here = spec.vpc == vpc || (crosses && spec.backends.iter().any(elsewhere));
+        let allowed = case.meaning.allows(&spec.vpc, &key.0) && case.meaning.allows(vpc, &key.0);
+        if !here || !allowed || spec.cluster_ip.as_deref() == Some("None") {
+            continue;
+        }
+        match case.meaning.ask_of(key) {
+            Some(ask) if ask.settled() => {
+                askers.extend(ask.gateway.map(|gateway| ((meta.created, key), gateway)));
+            }
+            _ if spec.eip.is_none() && crosses => crossings.push(&spec.vpc),
+            _ => {}
+        }
+    }
+    let first = askers.first_key_value().map(|(_, gateway)| *gateway);
+    if let Some(decided) = said.or(first) {
+        let wanted = Some(decided).filter(|name| stands(name));
+        complaints.unless(joined == wanted, Rule::Join, || {
+            format!("Vpc {vpc} has joined {joined:?} instead of {wanted:?}")
+        });
+        return;
+    }
+    let any = crossings.iter().any(|home| {
+        // One that waits for its router has not joined what it is to join.
+        let waits = case.router(home).is_none();
+        let home = case.places.of_vpc(home);
+        joined
+            .is_some_and(|joined| waits || case.meaning.is_default(joined) || home == Some(joined))
+    });
+    complaints.unless(joined.is_none() || any, Rule::Join, || {
+        format!("Vpc {vpc} has joined {joined:?}, which nobody asks for")
+    });
+    let default = case.meaning.gateways.iter();
+    let mut default = default.filter(|(name, it)| case.meaning.is_default(name) && it.stands);
+    let follows = |home: &&str| *home != vpc && case.places.of_vpc(home).is_none();
+    let lacking = joined.is_none()
+        && default.next().is_some()
+        && !crossings.is_empty()
+        && !crossings.iter().any(follows);
+    complaints.unless(!lacking, Rule::Join, || {
+        format!("services reach between Vpc {vpc} and others, and it has joined no gateway")
+    });
+}
+
+/// Workloads of a Vpc that has joined reach the outside, with the gateway's address.
+fn way_out(case: &Case<'_>, vpc: &str, complaints: &mut Complaints) {
+    let Some(name) = case.places.of_vpc(vpc) else {
+        return;
+    };
+    let (gateway, place) = (&case.meaning.gateways[name], &case.places.gateways[name]);
+    for net in &gateway.nets {
+        let ipv4 = net.addr().is_ipv4();
+        let own = gateway.own.iter().find(|own| own.is_ipv4() == ipv4);
+        if case.leaves_by_itself(vpc, ipv4) {
+            continue;
+        }
+        let Some(own) = own.copied() else { continue };
+        for (switch, client) in case.clients(vpc, ipv4) {
+            // A neighbour on the segment that nobody else can be; and where there is a next hop, anybody.
+            let far = super::client(true, ipv4);
+            let hop = gateway.spec.next_hops.iter();
+            let mut hop = hop.filter_map(|hop| hop.parse::<IpAddr>().ok());
+            let routed = hop.any(|hop| hop.is_ipv4() == ipv4);
+            for to in [net.network()].into_iter().chain(routed.then_some(far)) {
+                let packet = packet(client, SocketAddr::new(to, 9), "udp");
+                let ways = case.network.sent_by_workload(switch, packet);
+                let wanted = End::Outside {
+                    switch: place.outside,
+                    source: own,
+                };
+                let fine = ways.iter().all(|way| way.end == wanted);
+                complaints.unless(fine, Rule::Join, || {
+                    format!("{client} of Vpc {vpc} does not reach {to} outside: {ways:?}")
+                });
+            }
+        }
+    }
+}
