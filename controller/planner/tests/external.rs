@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::external::World;
+use support::external::{Kind, World};
 
 /// In every table: a number for the gateway, one for each VPC, and one for each service. No product of the two.
 #[test]
@@ -28,26 +28,25 @@ fn rows_add_up() {
 fn a_change_costs_what_it_is() {
     let mut few = World::new(10, 100);
     let mut many = World::new(100, 1_000);
-    for at in [3, 9] {
+    // One of each kind.
+    for at in [3, 9, 19] {
         let cost = few.change(few.version(at, 7));
         assert!(cost.units > 0 && cost.operations > 0, "{cost:?}");
         assert_eq!(cost, many.change(many.version(at, 7)), "service {at}");
     }
 }
 
-/// The only service of a service gateway is one service: its change is not all VPCs'.
+/// The only service of a service gateway, or of an inside router, is one service: its change is not all VPCs'.
 #[test]
-fn the_only_service_of_a_service_gateway_costs_what_it_is() {
-    let worlds = [(10, 100), (100, 1_000)].map(|(vpcs, services)| {
-        let mut world = World::new(vpcs, services);
-        world.write(world.through(9, 1));
-        world
-    });
-    let costs = worlds.map(|mut world| world.change(world.through(9, 2)));
-    assert!(
-        costs[0].units > 0 && costs[0].operations > 0,
-        "{:?}",
-        costs[0]
-    );
-    assert_eq!(costs[0], costs[1]);
+fn the_only_service_that_needs_a_router_costs_what_it_is() {
+    for kind in [Kind::ServiceGateway, Kind::Preserve] {
+        let costs = [(10, 100), (100, 1_000)].map(|(vpcs, services)| {
+            let mut world = World::of(vpcs, services, |_| Kind::OneVpc);
+            world.write(world.changed(9, 1, kind));
+            world.change(world.changed(9, 2, kind))
+        });
+        let [few, many] = costs;
+        assert!(few.units > 0 && few.operations > 0, "{kind:?}: {few:?}");
+        assert_eq!(few, many, "{kind:?}");
+    }
 }

@@ -1,5 +1,5 @@
 //! Many VPCs with the same ranges behind one EIP gateway, and many services with an EIP; one in ten has backends in a
-//! second VPC. For tests of how rows add up, and for benchmarks.
+//! second VPC, and half of these see their clients. For tests of how rows add up, and for benchmarks.
 #![allow(dead_code, unreachable_pub, reason = "each user has its part")]
 
 use std::collections::BTreeMap;
@@ -16,6 +16,29 @@ pub struct World {
     pub inventory: Inventory,
     pub northbound: Memory,
     vpcs: usize,
+    kind: fn(usize) -> Kind,
+}
+
+/// How a service is reached from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Its backends are in one VPC.
+    OneVpc,
+    /// In two, by the service gateway.
+    ServiceGateway,
+    /// In two, and they see their clients; other VPCs take the service gateway.
+    Preserve,
+}
+
+impl Kind {
+    /// What there is most of, and a little of the others.
+    pub fn mixed(at: usize) -> Self {
+        match at % 20 {
+            9 => Self::ServiceGateway,
+            19 => Self::Preserve,
+            _ => Self::OneVpc,
+        }
+    }
 }
 
 /// What a change came to.
@@ -30,6 +53,11 @@ pub struct Cost {
 impl World {
     /// All of them, written.
     pub fn new(vpcs: usize, services: usize) -> Self {
+        Self::of(vpcs, services, Kind::mixed)
+    }
+
+    /// The same with services of these kinds.
+    pub fn of(vpcs: usize, services: usize, kind: fn(usize) -> Kind) -> Self {
         let mut inventory = Inventory::new(Config::new(OWNER));
         inventory.apply(gateway());
         for vpc in 0..vpcs {
@@ -38,7 +66,7 @@ impl World {
             }
         }
         for at in 0..services {
-            inventory.apply(service(at, vpcs, 0, "Preserve"));
+            inventory.apply(service(at, vpcs, 0, kind(at)));
         }
         let mut northbound = Memory::new(schema());
         inventory.load(northbound.model.content());
@@ -47,6 +75,7 @@ impl World {
             inventory,
             northbound,
             vpcs,
+            kind,
         }
     }
 
@@ -62,12 +91,12 @@ impl World {
 
     /// Another version of the service `at`.
     pub fn version(&self, at: usize, version: u8) -> Change {
-        service(at, self.vpcs, version, "Preserve")
+        service(at, self.vpcs, version, (self.kind)(at))
     }
 
-    /// The same by way of the service gateway.
-    pub fn through(&self, at: usize, version: u8) -> Change {
-        service(at, self.vpcs, version, "ServiceGateway")
+    /// The same as another kind of service.
+    pub fn changed(&self, at: usize, version: u8, kind: Kind) -> Change {
+        service(at, self.vpcs, version, kind)
     }
 
     /// Takes in a change and writes what follows.
@@ -80,18 +109,13 @@ impl World {
     pub fn change(&mut self, change: Change) -> Cost {
         self.inventory.apply(change);
         let content = self.northbound.model.content();
-        let units: Vec<Unit> = self.inventory.take_dirty(content, 1000);
+        let units: Vec<Unit> = self.inventory.take_dirty(content, usize::MAX);
         let plan = plan(&units, &self.inventory, content);
         Cost {
             units: units.len(),
             operations: operations(&plan.groups).len(),
         }
     }
-}
-
-/// True if that service has backends in two VPCs.
-pub fn crosses(at: usize) -> bool {
-    at % 10 == 9
 }
 
 fn gateway() -> Change {
@@ -110,16 +134,20 @@ fn network(vpc: usize) -> [Change; 2] {
 }
 
 /// The service `at`, whose second backend differs from version to version.
-fn service(at: usize, vpcs: usize, version: u8, source: &str) -> Change {
+fn service(at: usize, vpcs: usize, version: u8, kind: Kind) -> Change {
     let number = u32::try_from(at).expect("small");
     let address = |base: u32| Ipv4Addr::from(base + number).to_string();
     let (own, other) = (at % vpcs, (at + 1) % vpcs);
     let mut backends =
         vec![json!({ "kind": "VM", "addresses": ["10.0.0.11", format!("10.0.1.{version}")] })];
-    if crosses(at) {
+    if kind != Kind::OneVpc {
         backends
             .push(json!({ "kind": "VM", "vpc": format!("v{other}"), "addresses": ["10.0.0.11"] }));
     }
+    let source = match kind {
+        Kind::Preserve => "Preserve",
+        Kind::OneVpc | Kind::ServiceGateway => "ServiceGateway",
+    };
     let spec = json!({ "vpc": format!("v{own}"), "clusterIP": address(0x0a60_0001), "eip": { "addresses": [address(0xac10_000a)] },
         "sourceAddress": source, "ports": [{ "port": 80, "targetPort": 8080 }], "backends": backends });
     Change::YusurService(object(
