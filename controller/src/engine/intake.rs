@@ -145,6 +145,7 @@ impl Engine {
 
     /// EIP gateways are on other chassis.
     pub(super) fn gateways_moved(&mut self) {
+        self.unmeasured = true;
         let before = self.inventory.dirty();
         let serving = self.parts.serving.borrow_and_update();
         self.inventory.serving(&serving);
@@ -155,6 +156,7 @@ impl Engine {
 
     /// One event of the Northbound's client.
     pub(super) fn northbound_event(&mut self, event: Event) {
+        self.unmeasured = true;
         match event {
             Event::Batch(batch) => self.observe(&batch),
             Event::State(state) => {
@@ -180,7 +182,6 @@ impl Engine {
 
     /// Rows of the Northbound changed: by us, or by somebody else.
     fn observe(&mut self, batch: &Batch) {
-        self.unmeasured = true;
         if batch.of_table(NB_GLOBAL).next().is_some() {
             let counters = Counters::read(&self.parts.client.read()).unwrap_or_default();
             self.parts

@@ -107,12 +107,9 @@ impl Live {
     }
 
     /// When a transaction of its own should raise the counter, for changes that were committed without.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let due = self.outstanding.is_none() && !self.uncovered.is_empty();
-        due.then(|| {
-            self.raised
-                .map_or_else(Instant::now, |raised| raised + INTERVAL)
-        })
+        due.then(|| self.raised.map_or(now, |raised| raised + INTERVAL))
     }
 }
 
@@ -123,11 +120,11 @@ mod tests {
     #[test]
     fn one_raise_at_a_time_and_one_a_second() {
         let (mut live, start) = (Live::default(), Instant::now());
-        assert!(live.may_raise(start) && live.due().is_none());
+        assert!(live.may_raise(start) && live.due(start).is_none());
         live.committed(start, vec![start], Some(7));
         assert!(!live.may_raise(start + INTERVAL), "outstanding");
         live.committed(start, vec![start, start], None);
-        assert_eq!(live.due(), None, "outstanding");
+        assert_eq!(live.due(start), None, "outstanding");
         assert_eq!(
             live.observe(Counters {
                 nb_cfg: 7,
@@ -143,7 +140,7 @@ mod tests {
             .unwrap();
         assert_eq!(arrived.seen.len(), 1);
         assert!(!live.may_raise(start), "too soon");
-        assert_eq!(live.due(), Some(start + INTERVAL));
+        assert_eq!(live.due(start), Some(start + INTERVAL));
         live.committed(start + INTERVAL, vec![], Some(9));
         assert_eq!(
             live.observe(Counters {
@@ -155,7 +152,7 @@ mod tests {
             .len(),
             2
         );
-        assert!(live.due().is_none());
+        assert!(live.due(start).is_none());
     }
 
     #[test]

@@ -140,7 +140,7 @@ pub struct Engine {
     behind: Option<Instant>,
     /// Units of which nothing was told meanwhile.
     untold: VecDeque<Unit>,
-    /// Something has changed since the gauges were set.
+    /// Something may have changed since the gauges were set.
     unmeasured: bool,
 }
 
@@ -215,10 +215,9 @@ impl Engine {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             self.look_again();
-            self.depart();
-            self.tell_some();
-            self.measure();
-            let wake = self.next_wake();
+            let now = Instant::now();
+            self.depart(now);
+            let wake = self.next_wake(now);
             tokio::select! {
                 biased;
                 () = &mut stop => break,
@@ -251,7 +250,10 @@ impl Engine {
                         let _ = request.send(self.health());
                     }
                 }
-                () = sleep_until(wake) => {}
+                // By now what departed is on its way, and there is time: to see what could follow it, and for words.
+                () = tokio::task::yield_now(), if self.lanes.any_flies() && self.wants_to_look_ahead() => {}
+                () = std::future::ready(()), if self.has_chores() => self.do_chores(),
+                () = sleep_until(wake) => self.unmeasured = true,
             }
         }
         let until = tokio::time::Instant::now() + FAREWELL;
@@ -275,6 +277,7 @@ impl Engine {
 
     /// Another may be the one who writes.
     fn authority_changed(&mut self) {
+        self.unmeasured = true;
         self.loaded = None;
         if self.parts.authority.standing(Instant::now()) == Standing::Standby {
             // Who does not write tells nothing either: it may be old by now, and the one who writes tells the new.
@@ -287,8 +290,7 @@ impl Engine {
     }
 
     /// Plans and sends what there is to send, as far as anything may be sent now.
-    fn depart(&mut self) {
-        let now = Instant::now();
+    fn depart(&mut self, now: Instant) {
         // Once for each that has left or landed: what could not go along has to wait.
         let looks_ahead = self.wants_to_look_ahead();
         self.curious = false;
@@ -333,7 +335,7 @@ impl Engine {
         if self.lanes.any_flies() {
             return;
         }
-        if self.live.due().is_some_and(|due| due <= now)
+        if self.live.due(now).is_some_and(|due| due <= now)
             && Counters::read(&self.parts.client.read()).is_some()
         {
             let transaction = self.parts.authority.prove(vec![Live::raise()]);
@@ -536,6 +538,18 @@ impl Engine {
         ));
     }
 
+    /// Words and figures.
+    fn has_chores(&self) -> bool {
+        self.unmeasured || !self.verdicts.is_empty()
+    }
+
+    fn do_chores(&mut self) {
+        self.tell_some();
+        if self.verdicts.is_empty() && std::mem::take(&mut self.unmeasured) {
+            self.measure();
+        }
+    }
+
     /// Hands some verdicts to the status desk; few at a time, so that they hold nothing up.
     fn tell_some(&mut self) {
         const SOME: usize = 64;
@@ -587,21 +601,18 @@ impl Engine {
         }
     }
 
-    /// When to look again although nothing happens.
-    fn next_wake(&self) -> Option<Instant> {
-        if !self.verdicts.is_empty() {
-            return Some(Instant::now());
-        }
+    /// When to look again although nothing happens. What was due `now` has been seen to, or waits for something else.
+    fn next_wake(&self, now: Instant) -> Option<Instant> {
         if self.lanes.any_flies() {
-            return self.wants_to_look_ahead().then(Instant::now);
+            return None;
         }
         if self.has_time() {
-            return Some(Instant::now());
+            return Some(now);
         }
         [
             self.pause.until,
             self.holds.next(),
-            self.live.due(),
+            self.live.due(now),
             self.parts.authority.due(),
             self.blocked
                 .as_ref()
@@ -609,6 +620,7 @@ impl Engine {
         ]
         .into_iter()
         .flatten()
+        .filter(|moment| *moment > now)
         .min()
     }
 
@@ -664,7 +676,7 @@ impl Engine {
         }
     }
 
-    /// Gauges; cheap enough for every turn.
+    /// Sets the gauges.
     fn measure(&mut self) {
         let metrics = &self.parts.metrics;
         metrics.queued_units.set(self.inventory.dirty() as i64);
@@ -680,14 +692,6 @@ impl Engine {
         metrics
             .epoch
             .set(i64::try_from(self.parts.authority.epoch()).unwrap_or(i64::MAX));
-        if std::mem::take(&mut self.unmeasured) {
-            self.measure_counts();
-        }
-    }
-
-    /// Gauges that are worth the trouble only when something changed.
-    fn measure_counts(&self) {
-        let metrics = &self.parts.metrics;
         let database = self.parts.client.read();
         for table in nb::TABLES {
             let label = TableLabel { table: table.name };
@@ -719,10 +723,9 @@ impl Engine {
     }
 }
 
-/// Pending for ever without a moment; at once where it has passed, which a timer would round up to its next tick.
+/// Pending for ever without a moment.
 async fn sleep_until(moment: Option<Instant>) {
     match moment {
-        Some(moment) if moment <= Instant::now() => tokio::task::yield_now().await,
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,
     }

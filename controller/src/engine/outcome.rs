@@ -21,6 +21,7 @@ impl Engine {
             result,
         } = landed;
         self.curious = true;
+        self.unmeasured = true;
         let now = Instant::now();
         let metrics = &self.parts.metrics;
         metrics

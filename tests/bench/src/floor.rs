@@ -144,9 +144,7 @@ pub(crate) fn list(world: &World) -> Result<Duration> {
     let api = &world.api;
     let began = Instant::now();
     std::thread::scope(|scope| {
-        let lists: Vec<_> = world
-            .backends
-            .resources()
+        let lists: Vec<_> = objects::LISTED
             .iter()
             .map(|path| scope.spawn(move || api.stream_list(path)))
             .collect();

@@ -34,15 +34,21 @@ impl Backends {
             Self::Pods => "Pods",
         }
     }
-
-    /// The resources that are read, largest first.
-    pub(crate) fn resources(self) -> &'static [&'static str] {
-        match self {
-            Self::Addresses => &[SERVICES],
-            Self::Pods => &[PODS, SERVICES],
-        }
-    }
 }
+
+/// The resources that a controller lists, largest first.
+pub(crate) const LISTED: [&str; 10] = [
+    PODS,
+    SERVICES,
+    "/apis/yusur.io/v1alpha1/vpcs",
+    "/apis/yusur.io/v1alpha1/subnets",
+    "/apis/yusur.io/v1alpha1/vnics",
+    "/apis/yusur.io/v1alpha1/eipgateways",
+    "/apis/yusur.io/v1alpha1/eips",
+    "/apis/yusur.io/v1alpha1/networkprobes",
+    "/api/v1/namespaces",
+    "/api/v1/nodes",
+];
 
 fn namespace(at: usize) -> String {
     format!("team-{:02}", at % NAMESPACES)
