@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use ovsdb::State;
 use ovsdb::model::Batch;
 use tracing::{debug, error, info, warn};
 use yusur_planner::{Change, ObjectRef, Severity, nb};
@@ -175,8 +176,24 @@ impl Engine {
                         warn!(northbound = %state, "disconnected");
                     }
                 }
+                self.warn_unreachable(&state);
                 self.state = state;
             }
+        }
+    }
+
+    /// Says so, ever more rarely, while there is no Northbound.
+    fn warn_unreachable(&self, state: &State) {
+        const FEW: u32 = 4;
+        let failures = state.failures;
+        if failures != self.state.failures && failures >= FEW && failures.is_power_of_two() {
+            let error = state.last_error.as_deref().unwrap_or("no error is known");
+            warn!(
+                failures,
+                error,
+                "no OVN Northbound can be reached, and nothing is written meanwhile; see that ovn-central runs and that \
+                 --nb-address names it; trying again and again"
+            );
         }
     }
 

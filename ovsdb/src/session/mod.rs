@@ -141,15 +141,17 @@ impl Keeper {
         self.core.set_session(None);
         self.core.conditions.set_in_force(None);
         self.core.locks.disconnected();
-        // Going round for the leader is no failure worth a warning.
-        if began.is_none() && matches!(error, SessionError::Unfit(Unfit::NotLeader)) {
+        let told = format!("{remote}: {error}");
+        let known = self.core.state().borrow().last_error.as_ref() == Some(&told);
+        // Going round for the leader is no failure worth a warning, and a failure is worth one.
+        if began.is_none() && (known || matches!(error, SessionError::Unfit(Unfit::NotLeader))) {
             tracing::debug!(%remote, %error, "not this server");
         } else {
             tracing::warn!(database = %self.core.settings.database, %remote, %error, "no session");
         }
         self.core.update_state(|state| {
             state.phase = Phase::Disconnected;
-            state.last_error = Some(format!("{remote}: {error}"));
+            state.last_error = Some(told);
             state.failures = state.failures.saturating_add(1);
         });
         began
