@@ -38,63 +38,76 @@ pub(super) struct Lane {
     pub(super) flight: Option<Flight>,
 }
 
-/// Which lane.
-pub(super) type Number = usize;
-
-/// How many rounds may be on their way.
-const LANES: usize = 2;
-
-/// The lanes.
+/// Both lanes.
 #[derive(Debug, Default)]
-pub(super) struct Lanes([Lane; LANES]);
+pub(super) struct Lanes {
+    first: Lane,
+    second: Lane,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    First,
+    Second,
+}
 
 // === impl Lanes ===
 
 impl Lanes {
-    /// The lane of this number, counted round where there are fewer.
-    pub(super) fn lane(&mut self, number: Number) -> &mut Lane {
-        &mut self.0[number % LANES]
+    pub(super) fn lane(&mut self, which: Which) -> &mut Lane {
+        match which {
+            Which::First => &mut self.first,
+            Which::Second => &mut self.second,
+        }
     }
 
-    /// Every lane's number.
-    pub(super) fn numbers() -> std::ops::Range<Number> {
-        0..LANES
+    fn both(&self) -> [&Lane; 2] {
+        [&self.first, &self.second]
     }
 
     /// True while a transaction is in flight.
     pub(super) fn any_flies(&self) -> bool {
-        self.0.iter().any(|lane| lane.flight.is_some())
+        self.both().iter().any(|lane| lane.flight.is_some())
     }
 
     /// True if no round has anything left to send, and nothing is being sent.
     pub(super) fn are_done(&self) -> bool {
-        self.0.iter().all(Lane::is_done)
+        self.both().iter().all(|lane| lane.is_done())
     }
 
     /// A lane on which nothing is.
-    pub(super) fn free(&self) -> Option<Number> {
-        self.0.iter().position(Lane::is_done)
+    pub(super) fn free(&self) -> Option<Which> {
+        if self.first.is_done() {
+            Some(Which::First)
+        } else {
+            self.second.is_done().then_some(Which::Second)
+        }
     }
 
     /// What has been planned and is not committed.
     pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
-        let rounds = self.0.iter().filter_map(|lane| lane.round.as_ref());
+        let rounds = self
+            .both()
+            .into_iter()
+            .filter_map(|lane| lane.round.as_ref());
         rounds.flat_map(Round::groups)
     }
 
     /// The next transaction that lands, and where; never, while none is in flight.
-    pub(super) async fn next(&mut self) -> (Number, Landed) {
+    pub(super) async fn next(&mut self) -> (Which, Landed) {
         std::future::poll_fn(|context| self.poll(context)).await
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<(Number, Landed)> {
-        for (number, lane) in self.0.iter_mut().enumerate() {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<(Which, Landed)> {
+        for which in [Which::First, Which::Second] {
+            let lane = self.lane(which);
             let Some(flight) = &mut lane.flight else {
                 continue;
             };
             if let Poll::Ready(landed) = flight.as_mut().poll(context) {
                 lane.flight = None;
-                return Poll::Ready((number, landed));
+                return Poll::Ready((which, landed));
             }
         }
         Poll::Pending

@@ -32,7 +32,7 @@ pub use self::authority::Authority;
 use self::authority::Standing;
 use self::guard::Guard;
 use self::holds::{Cause, Holds};
-use self::lanes::{Cargo, Flight, Landed, Lanes, Number};
+use self::lanes::{Cargo, Flight, Landed, Lanes, Which};
 use self::live::{Counters, Live, NB_GLOBAL};
 use crate::http::{Check, Health, HealthRequests};
 use crate::metrics::{DatabaseLabel, KindLabel, Metrics, ReasonLabel, TableLabel};
@@ -309,7 +309,7 @@ impl Engine {
             Standing::Claim => {
                 let claim = self.parts.authority.claim(&self.parts.client.read());
                 if let Some(transaction) = claim {
-                    return self.send(0, transaction, Cargo::Claim);
+                    return self.send(Which::First, transaction, Cargo::Claim);
                 }
             }
             Standing::Writes => {}
@@ -323,11 +323,11 @@ impl Engine {
                 self.inventory.put_back([&unit]);
             }
         }
-        for lane in Lanes::numbers() {
+        for lane in [Which::First, Which::Second] {
             self.send_run(lane, now);
         }
         while self.lanes.are_done() && self.plan(now) {
-            self.send_run(0, now);
+            self.send_run(Which::First, now);
         }
         if flies && looks_ahead {
             self.look_ahead(now);
@@ -339,7 +339,7 @@ impl Engine {
             && Counters::read(&self.parts.client.read()).is_some()
         {
             let transaction = self.parts.authority.prove(vec![Live::raise()]);
-            return self.send(0, transaction, Cargo::Raise);
+            return self.send(Which::First, transaction, Cargo::Raise);
         }
         if !self.converged && self.inventory.dirty() == 0 {
             self.converged = true;
@@ -349,9 +349,9 @@ impl Engine {
     }
 
     /// Sends the next transaction of the lane's round, if it has one and none is in flight.
-    fn send_run(&mut self, number: Number, now: Instant) {
+    fn send_run(&mut self, which: Which, now: Instant) {
         let alone = !self.lanes.any_flies();
-        let lane = self.lanes.lane(number);
+        let lane = self.lanes.lane(which);
         let Some(round) = lane.round.as_mut().filter(|_| lane.flight.is_none()) else {
             return;
         };
@@ -386,11 +386,11 @@ impl Engine {
         metrics.transaction_units.observe(units as f64);
         debug!(units, operations = size, "writing");
         let transaction = self.parts.authority.prove(list);
-        self.send(number, transaction, Cargo::Rows { raises });
+        self.send(which, transaction, Cargo::Rows { raises });
         self.curious = true;
     }
 
-    fn send(&mut self, lane: Number, transaction: ovsdb::Transaction, cargo: Cargo) {
+    fn send(&mut self, lane: Which, transaction: ovsdb::Transaction, cargo: Cargo) {
         let client = self.parts.client.clone();
         let flight: Flight = Box::pin(async move {
             let sent = Instant::now();
@@ -466,7 +466,7 @@ impl Engine {
         let Some(plan) = self.compare(now) else {
             return false;
         };
-        self.adopt(0, plan, now);
+        self.adopt(Which::First, plan, now);
         true
     }
 
@@ -516,7 +516,7 @@ impl Engine {
     }
 
     /// Takes a plan over, to be sent on this lane.
-    fn adopt(&mut self, lane: Number, plan: Plan, now: Instant) {
+    fn adopt(&mut self, lane: Which, plan: Plan, now: Instant) {
         self.inventory.planned(&plan);
         self.say(plan.verdicts);
         if self.inventory.dirty() == 0 {

@@ -6,7 +6,7 @@ use ovsdb::TransactError;
 use tracing::{debug, info, warn};
 use yusur_planner::{Group, Refused, Round, Severity};
 
-use super::lanes::{Cargo, Landed, Number};
+use super::lanes::{Cargo, Landed, Which};
 use super::live::Counters;
 use super::{Engine, Pause};
 use crate::metrics::Outcome;
@@ -14,7 +14,7 @@ use crate::status::StatusWrite;
 
 impl Engine {
     /// A transaction has ended.
-    pub(super) fn landed(&mut self, lane: Number, landed: Landed) {
+    pub(super) fn landed(&mut self, lane: Which, landed: Landed) {
         let Landed {
             cargo,
             sent,
@@ -82,7 +82,7 @@ impl Engine {
         }
     }
 
-    fn committed(&mut self, lane: Number, cargo: Cargo, now: Instant) {
+    fn committed(&mut self, lane: Which, cargo: Cargo, now: Instant) {
         let raises = matches!(cargo, Cargo::Rows { raises: true } | Cargo::Raise);
         let raised = raises
             .then(|| Counters::read(&self.parts.client.read()))
@@ -124,7 +124,7 @@ impl Engine {
     }
 
     /// The server refused the content.
-    fn refused(&mut self, lane: Number, cargo: Cargo, error: &TransactError, now: Instant) {
+    fn refused(&mut self, lane: Which, cargo: Cargo, error: &TransactError, now: Instant) {
         let Cargo::Rows { .. } = cargo else {
             warn!(%error, ?cargo, "refused");
             self.pause.longer(now);
@@ -165,7 +165,7 @@ impl Engine {
     }
 
     /// Gives the round up; its units are planned anew.
-    fn abandon(&mut self, lane: Number) {
+    fn abandon(&mut self, lane: Which) {
         let Some(round) = self.lanes.lane(lane).round.take() else {
             return;
         };
