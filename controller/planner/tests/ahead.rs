@@ -134,3 +134,22 @@ fn what_changes_or_goes_is_not_planned_ahead() {
     let addition = world.plan();
     assert!(!addition.stands_beside(&change.groups), "beside a change");
 }
+
+#[test]
+fn what_goes_while_it_is_written_is_not_planned_ahead() {
+    let mut world = World::new();
+    world.apply(VPC);
+    world.settle();
+    world.apply(&service("first", 1, "10.0.1.1"));
+    let flying = world.plan();
+    assert!(flying.groups.iter().all(Group::only_adds));
+    world.apply("{ kind: YusurService, metadata: { name: first, namespace: a }, removed: true }");
+    // There is no row yet to delete.
+    let ahead = world.plan();
+    assert!(ahead.is_empty() && !ahead.stands_beside(&flying.groups));
+    world.inventory.put_back(ahead.units());
+    world.write(&flying);
+    assert!(world.has("first"));
+    world.settle();
+    assert!(!world.has("first"));
+}

@@ -123,11 +123,16 @@ pub(super) fn rows(
         }
     }
     for (family, any) in [(Family::V4, "0.0.0.0/0"), (Family::V6, "::/0")] {
-        if vpc.has_default_route(family) {
+        let to = if !vpc.has_default_route(family) {
+            Text::new_static(any)
+        } else if inventory.calls_others(name) {
+            // The way out is the VPC's own; to other VPCs its services go by the join nevertheless.
+            Text::from(ranges.vpc_vips(family).to_string())
+        } else {
             continue;
-        }
+        };
         let route = StaticRoute::new(
-            Text::new_static(any),
+            to,
             Text::from(ranges.gateway(family).to_string()),
             ids.labels(unit),
         );

@@ -204,7 +204,8 @@ impl Inventory {
             .find(|number| !self.joins.numbers.contains_key(number))
     }
 
-    fn join_changed(&mut self, vpc: &Name) {
+    /// Who rests on the VPC's place on a join, and on its router there, is looked at.
+    pub(super) fn join_changed(&mut self, vpc: &Name) {
         if let Some(join) = self.joins.joined.get(vpc)
             && let Some(gateway) = self.gateways.get_mut(&join.gateway)
         {

@@ -826,6 +826,9 @@ impl Inventory {
             if service.dns {
                 self.dirty.add(Unit::Dns(service.vpc.clone(), bucket(name)));
             }
+            if service.crosses() {
+                self.dirty.add(Unit::Calls(service.vpc.clone()));
+            }
             let created = service.header.created;
             self.pending.insert((created, unit.clone()));
             self.external_unsettled(&unit);

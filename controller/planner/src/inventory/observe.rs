@@ -402,6 +402,10 @@ impl Inventory {
                 vpc.problem = problem;
                 vpc.router = router;
             }
+            if moved {
+                // Whether there is a way to it, from outside and from other VPCs.
+                self.join_changed(name);
+            }
         }
         let mut subnets: Vec<Name> = self
             .subnets_of

@@ -34,12 +34,17 @@ impl Plan {
     /// True if this plan, made while `flying` was on its way, may be written after it, however it ends: both only add,
     /// and not the same rows. Otherwise give its units back with [`Inventory::put_back`](crate::Inventory::put_back).
     pub fn stands_beside<'a>(&self, flying: impl IntoIterator<Item = &'a Group>) -> bool {
-        let mut added = HashSet::new();
+        let (mut added, mut units) = (HashSet::new(), HashSet::new());
         for group in flying {
             if !group.only_adds() {
                 return false;
             }
             added.extend(group.added());
+            units.extend(&group.units);
+        }
+        // What a unit adds and no longer wants is not there yet to be taken away.
+        if self.units().any(|unit| units.contains(unit)) {
+            return false;
         }
         // A unit that rests on a row in flight brings whoever makes it along, and so adds it once more.
         self.ahead.is_empty()
