@@ -126,13 +126,18 @@ pub(crate) struct Ask<'a> {
     pub(crate) families: Option<Vec<bool>>,
     /// The gateway can give what is asked for, if nobody has it.
     pub(crate) sound: bool,
+    /// The gateway has no range that could be read.
+    empty_handed: bool,
     /// What the status says it holds.
     pub(crate) holds: BTreeSet<IpAddr>,
 }
 
 impl Ask<'_> {
-    /// It has all it asks for, or somebody else does.
+    /// It has all it asks for, or somebody else does, or its gateway has nothing at all.
     pub(crate) fn settled(&self) -> bool {
+        if self.empty_handed {
+            return true;
+        }
         let has = |ipv4: bool| {
             let mut all = self.holds.iter().chain(&self.given);
             all.any(|address| address.is_ipv4() == ipv4)
@@ -249,6 +254,9 @@ impl<'a> Meaning<'a> {
             given,
             families: (!wanted.is_empty()).then_some(wanted),
             sound,
+            empty_handed: families.is_empty()
+                && read.is_some_and(|given| given.is_empty())
+                && gateway.is_some_and(|gateway| gateway.nets.is_empty()),
             holds,
         })
     }

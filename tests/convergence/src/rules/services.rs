@@ -82,6 +82,19 @@ pub(super) fn cluster_vips(case: &Case<'_>, key: &Key) -> BTreeSet<IpAddr> {
         .collect()
 }
 
+/// Whether a service has an external address of each family it is to have; `None` if that cannot be told.
+pub(super) fn has_its_families(case: &Case<'_>, key: &Key) -> Option<bool> {
+    let ask = case.meaning.ask_of(key)?;
+    if ask.families.is_some() {
+        return Some(ask.complete());
+    }
+    let (families, _) = wishes(case, key, &case.objects.services.get(key)?.1)?;
+    let gateway = case.meaning.gateways.get(ask.gateway?)?;
+    let mut wanted = families.iter().filter(|ipv4| gateway.net(**ipv4).is_some());
+    let held = |ipv4: &bool| ask.holds.iter().any(|address| address.is_ipv4() == *ipv4);
+    Some(ask.complete() && wanted.all(held))
+}
+
 /// Whether a service is as it should be apart from what it has of the outside.
 pub(super) fn may_serve(case: &Case<'_>, key: &Key) -> bool {
     !cluster_vips(case, key).is_empty()

@@ -19,6 +19,8 @@ use crate::strangers::{THEIR_ROUTER, THEIR_SWITCH};
 
 const NAMESPACES: &[&str] = &["a", "b"];
 const VPCS: &[&str] = &["red", "blue", "green", "teal"];
+/// Always the same, since what was handed out before stays.
+const EXCLUDED_FROM_S2: &[&str] = &["10.0.1.2-10.0.1.3", "10.0.2.4", "fd00:2::/126"];
 const SUBNETS: &[&str] = &["s1", "s2", "s3", "s4", "s5", "s6"];
 
 /// Which object something happens to.
@@ -192,9 +194,8 @@ pub fn subnet(dice: &mut Dice<'_>, name: &str, old: Option<&SubnetSpec>) -> Subn
         } else {
             Vec::new()
         },
-        // Always the same, since what was handed out before stays.
         excluded_addresses: if name == "s2" {
-            texts(&["10.0.1.2-10.0.1.3", "10.0.2.4", "fd00:2::/126"])
+            texts(EXCLUDED_FROM_S2)
         } else {
             Vec::new()
         },

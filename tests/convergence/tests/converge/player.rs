@@ -650,7 +650,8 @@ impl<N: Northbound> Player<N> {
         self.inventory = self.fresh(&order);
         // A Pod stays with a Subnet that cannot serve it for the time being. Its port, the record of this, is gone
         // meanwhile: one that just started puts it in another Subnet, if there is one for it.
-        if self.some_pod_waits() {
+        // So does the service gateway of a gateway that is on none of its nodes: where it was last is on record nowhere.
+        if self.some_pod_waits() || self.some_gateway_is_nowhere() {
             return self.settle();
         }
         let left = self.left(|player| &mut player.inventory);
@@ -688,6 +689,22 @@ impl<N: Northbound> Player<N> {
         });
         let places = places(&self.objects, &replica, &self.foreign);
         portless && places.values().any(|place| *place == Place::Waiting)
+    }
+
+    /// Whether somebody has looked where gateways are, and some gateway is on none of its nodes.
+    fn some_gateway_is_nowhere(&self) -> bool {
+        let nodes = &self.objects.nodes;
+        let chassis = |node: &String| {
+            let named = nodes.get(node).and_then(|node| node.chassis.clone());
+            named.unwrap_or_else(|| node.clone())
+        };
+        self.objects.serving.as_ref().is_some_and(|serving| {
+            let mut gateways = self.objects.gateways.iter();
+            gateways.any(|(name, (_, spec, _))| {
+                let mut nodes = spec.nodes.iter().map(chassis);
+                !nodes.any(|chassis| serving.get(name) == Some(&chassis))
+            })
+        })
     }
 
     /// What an inventory would write.

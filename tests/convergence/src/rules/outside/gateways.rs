@@ -303,6 +303,12 @@ fn joins(case: &Case<'_>, vpc: &str, complaints: &mut Complaints) {
         }
         match case.meaning.ask_of(key) {
             Some(ask) if ask.settled() => {
+                let partly = ask.families.is_none()
+                    && crate::rules::services::has_its_families(case, key) != Some(true);
+                if partly && !ask.holds.is_empty() {
+                    // It may have all it asks for or not.
+                    return;
+                }
                 askers.extend(ask.gateway.map(|gateway| ((meta.created, key), gateway)));
             }
             _ if spec.eip.is_none() && crosses => crossings.push(&spec.vpc),

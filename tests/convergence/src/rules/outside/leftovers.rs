@@ -140,6 +140,13 @@ fn route(case: &Case<'_>, whose: &Whose<'_>, to: &str, hop: &str) -> bool {
     if share {
         return match (whose, hop_address) {
             (Whose::Vpc(vpc), None) => of_vpc(vpc),
+            // All that others have, for a Vpc whose default route leads elsewhere.
+            (Whose::Vpc(vpc), hop) => {
+                let mut services = case.objects.services.values();
+                case.leaves_by_itself(vpc, ipv4)
+                    && services.any(|(_, spec, _)| spec.vpc == **vpc && crosses(spec))
+                    && hop == case.network.address_on(place.router, place.join, ipv4)
+            }
             (_, Some(hop)) => {
                 let mut vpcs = case.meaning.vpcs.keys();
                 vpcs.any(|vpc| {

@@ -10,7 +10,9 @@ use yusur_crds::{Path, Protocol, SourceAddress, YusurServiceSpec};
 use super::{Backend, Outcome, Ports, client, packet};
 use crate::meaning::Ask;
 use crate::objects::Key;
-use crate::rules::services::{behind, cluster_vips, crosses, may_serve, reach, usable, word};
+use crate::rules::services::{
+    behind, cluster_vips, crosses, has_its_families, may_serve, reach, usable, word,
+};
 use crate::rules::{Case, Complaints, Rule};
 
 /// Where a service's external address leads to first.
@@ -233,9 +235,10 @@ fn reached(
         .iter()
         .any(|address| case.leaves_by_itself(&spec.vpc, address.is_ipv4()));
     let _ = address;
-    if !ask.complete() || !joined || (by_itself && !returns) {
+    let complete = has_its_families(case, key);
+    if complete == Some(false) || !ask.complete() || !joined || (by_itself && !returns) {
         Reached::No
-    } else if may_serve(case, key) {
+    } else if complete.is_some() && may_serve(case, key) {
         Reached::Yes
     } else {
         Reached::Perhaps
