@@ -101,7 +101,7 @@ pub(super) fn may_serve(case: &Case<'_>, key: &Key) -> bool {
 }
 
 /// The Vpcs besides its own that a service looks for backends in; none if it is headless.
-fn elsewhere(spec: &YusurServiceSpec) -> BTreeSet<&str> {
+pub(super) fn elsewhere(spec: &YusurServiceSpec) -> BTreeSet<&str> {
     let headless = spec.cluster_ip.as_deref() == Some("None");
     let entries = spec
         .backends

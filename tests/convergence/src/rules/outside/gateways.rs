@@ -295,8 +295,7 @@ fn joins(case: &Case<'_>, vpc: &str, complaints: &mut Complaints) {
     let mut crossings: Vec<&str> = Vec::new();
     for (key, (meta, spec, _)) in &case.objects.services {
         let crosses = crate::rules::services::crosses(spec);
-        let elsewhere = |entry: &yusur_crds::Backend| entry.vpc.as_deref() == Some(vpc);
-        let here = spec.vpc == vpc || (crosses && spec.backends.iter().any(elsewhere));
+        let here = spec.vpc == vpc || crate::rules::services::elsewhere(spec).contains(vpc);
         let allowed = case.meaning.allows(&spec.vpc, &key.0) && case.meaning.allows(vpc, &key.0);
         if !here || !allowed || spec.cluster_ip.as_deref() == Some("None") {
             continue;
