@@ -9,6 +9,7 @@ use ovsdb_model::{Table, Uuid};
 use yusur_crds::EipGatewayStatus;
 use yusur_crds::common::condition;
 
+use super::connection::{Connection, connection};
 use super::join::{GRANT, GUARD};
 use super::{
     DesiredRow, Referrer, Rows, accepted, follows, inside, programmed, say, service_gateway,
@@ -18,8 +19,8 @@ use crate::family::Family;
 use crate::inventory::{Addresses, Gateway, Inventory};
 use crate::name::Name;
 use crate::nb::{
-    self, Acl, HaChassis, HaChassisGroup, LogicalRouter, LogicalRouterPort, LogicalSwitch,
-    LogicalSwitchPort, Map, Nat, StaticRoute, Text,
+    self, Acl, HaChassis, HaChassisGroup, LogicalRouter, LogicalSwitch, LogicalSwitchPort, Map,
+    Nat, StaticRoute, Text,
 };
 use crate::unit::Unit;
 use crate::verdict::{Status, Truth, Verdict};
@@ -92,7 +93,7 @@ fn rows(unit: &Unit, name: &Name, gateway: &Gateway, inventory: &Inventory) -> R
             priority: 10 * (rank as i64 + 1),
             external_ids: labels(),
         };
-        let parent = own(unit, HaChassisGroup::NAME, group_id, "ha_chassis");
+        let parent = Referrer::own(unit, HaChassisGroup::NAME, group_id, "ha_chassis");
         rows.extend(DesiredRow::new(
             ids.chassis_of(name, node),
             &chassis,
@@ -145,7 +146,7 @@ fn rows(unit: &Unit, name: &Name, gateway: &Gateway, inventory: &Inventory) -> R
     rows.extend(DesiredRow::new(
         ids.row(LogicalSwitchPort::NAME, &format!("{unit}/localnet")),
         &wire,
-        vec![own(unit, LogicalSwitch::NAME, outside, "ports")],
+        vec![Referrer::own(unit, LogicalSwitch::NAME, outside, "ports")],
     ));
     for (family, ip) in [(Family::V4, "ip4"), (Family::V6, "ip6")] {
         let ranges: Vec<String> = ranges.all(family).iter().map(ToString::to_string).collect();
@@ -163,7 +164,7 @@ fn rows(unit: &Unit, name: &Name, gateway: &Gateway, inventory: &Inventory) -> R
         rows.extend(DesiredRow::new(
             ids.row(Acl::NAME, &format!("{unit}/{ip}")),
             &guard,
-            vec![own(unit, LogicalSwitch::NAME, outside, "acls")],
+            vec![Referrer::own(unit, LogicalSwitch::NAME, outside, "acls")],
         ));
     }
 
@@ -205,7 +206,7 @@ fn rows(unit: &Unit, name: &Name, gateway: &Gateway, inventory: &Inventory) -> R
             rows.extend(DesiredRow::new(
                 ids.row(Acl::NAME, &format!("{unit}/join/{ip}/{action}")),
                 &rule,
-                vec![own(unit, LogicalSwitch::NAME, join, "acls")],
+                vec![Referrer::own(unit, LogicalSwitch::NAME, join, "acls")],
             ));
         }
     }
@@ -245,7 +246,12 @@ fn rows(unit: &Unit, name: &Name, gateway: &Gateway, inventory: &Inventory) -> R
             rows.extend(DesiredRow::new(
                 ids.row(StaticRoute::NAME, &format!("{unit}/{any}")),
                 &route,
-                vec![own(unit, LogicalRouter::NAME, router_id, "static_routes")],
+                vec![Referrer::own(
+                    unit,
+                    LogicalRouter::NAME,
+                    router_id,
+                    "static_routes",
+                )],
             ));
         }
         // What leaves, and what goes to another VPC's EIP, has the gateway's address.
@@ -260,20 +266,10 @@ fn rows(unit: &Unit, name: &Name, gateway: &Gateway, inventory: &Inventory) -> R
         rows.extend(DesiredRow::new(
             ids.row(Nat::NAME, &format!("{unit}/{range}")),
             &nat,
-            vec![own(unit, LogicalRouter::NAME, router_id, "nat")],
+            vec![Referrer::own(unit, LogicalRouter::NAME, router_id, "nat")],
         ));
     }
     rows
-}
-
-/// A row of the same unit as the parent.
-pub(super) fn own(unit: &Unit, table: &'static str, row: Uuid, column: &'static str) -> Referrer {
-    Referrer {
-        table,
-        row,
-        column,
-        maker: Some(unit.clone()),
-    }
 }
 
 fn switch(unit: &Unit, id: Uuid, name: Text, inventory: &Inventory) -> Option<DesiredRow> {
@@ -283,57 +279,4 @@ fn switch(unit: &Unit, id: Uuid, name: Text, inventory: &Inventory) -> Option<De
         ..LogicalSwitch::default()
     };
     DesiredRow::new(id, &switch, Vec::new())
-}
-
-/// A pair of ports between one of the gateway's routers and one of its switches.
-pub(super) struct Connection {
-    pub(super) key: &'static str,
-    pub(super) router: Uuid,
-    pub(super) switch: Uuid,
-    pub(super) networks: BTreeSet<Text>,
-    pub(super) mac: Text,
-    pub(super) group: Option<Uuid>,
-    pub(super) announce: bool,
-}
-
-pub(super) fn connection(
-    unit: &Unit,
-    connection: &Connection,
-    inventory: &Inventory,
-) -> Vec<DesiredRow> {
-    let ids = inventory.ids();
-    let key = format!("{unit}/{}", connection.key);
-    let name = ids.name(format_args!("{key}-router"));
-    let router_port = LogicalRouterPort {
-        name: name.clone(),
-        mac: connection.mac.clone(),
-        networks: connection.networks.clone(),
-        ha_chassis_group: connection.group,
-        external_ids: ids.labels(unit),
-        ..LogicalRouterPort::default()
-    };
-    let mut switch_port = LogicalSwitchPort::to_router(
-        ids.name(format_args!("{key}-switch")),
-        name,
-        ids.labels(unit),
-    );
-    if connection.announce {
-        switch_port.options.insert(
-            Text::new_static("nat-addresses"),
-            Text::new_static("router"),
-        );
-    }
-    let rows = [
-        DesiredRow::new(
-            ids.row(LogicalRouterPort::NAME, &key),
-            &router_port,
-            vec![own(unit, LogicalRouter::NAME, connection.router, "ports")],
-        ),
-        DesiredRow::new(
-            ids.row(LogicalSwitchPort::NAME, &key),
-            &switch_port,
-            vec![own(unit, LogicalSwitch::NAME, connection.switch, "ports")],
-        ),
-    ];
-    rows.into_iter().flatten().collect()
 }

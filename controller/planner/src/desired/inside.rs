@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use ovsdb_model::Table;
 
-use super::eip_gateway::{Connection, connection, own};
+use super::connection::{Connection, connection};
 use super::{DesiredRow, Referrer, Rows};
 use crate::family::Family;
 use crate::inventory::{Addresses, Inventory, Vpc};
@@ -64,7 +64,12 @@ pub(super) fn rows(unit: &Unit, gateway: &Name, inventory: &Inventory) -> Rows {
         rows.extend(DesiredRow::new(
             ids.row(StaticRoute::NAME, &format!("{unit}/inside/{any}")),
             &route,
-            vec![own(unit, LogicalRouter::NAME, id, "static_routes")],
+            vec![Referrer::own(
+                unit,
+                LogicalRouter::NAME,
+                id,
+                "static_routes",
+            )],
         ));
     }
     rows

@@ -5,6 +5,7 @@
 
 mod balancers;
 mod calls;
+mod connection;
 mod crossing;
 mod dns;
 mod eip;
@@ -58,6 +59,18 @@ pub struct Referrer {
     pub column: &'static str,
     /// The unit that makes it, unless it is a row of others, which is there already.
     pub maker: Option<Unit>,
+}
+
+impl Referrer {
+    /// A row that the same unit makes.
+    fn own(unit: &Unit, table: &'static str, row: Uuid, column: &'static str) -> Self {
+        Self {
+            table,
+            row,
+            column,
+            maker: Some(unit.clone()),
+        }
+    }
 }
 
 impl DesiredRow {
