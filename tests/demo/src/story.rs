@@ -12,7 +12,7 @@ use comfy_table::presets::NOTHING;
 use yusur_testbed::lab::{AskError, Protocol, Record};
 use yusur_testbed::process::poll;
 
-use crate::world::{GATEWAYS, STRANGER, World};
+use crate::world::{GATEWAYS, NODES, STRANGER, World};
 
 /// How many requests a line of a table stands for. Choice is by hash: the smallest share is 1 in 7, so a line misses a
 /// backend that works once in ten million times.
@@ -38,7 +38,23 @@ pub(crate) fn tell(world: &World) -> Result<()> {
     a_gateway_dies(world)?;
     // Behind the gateway's death: Open vSwitch 3.1's userspace datapath may abort on a node when a gateway that has balanced
     // over VPCs fails over under it (an assertion in conntrack's conn_update_state; later releases do not).
-    one_address_for_both(world)
+    one_address_for_both(world).or_else(|error| told_by_a_crash(world, error))
+}
+
+/// The same assertion is met without a failover in one of ten runs or so, and then there is nothing more to be seen on that
+/// node. That is no reason for the demo to fail, nor one to hide it; anything else is.
+fn told_by_a_crash(world: &World, error: anyhow::Error) -> Result<()> {
+    for name in NODES.into_iter().filter(|name| *name != GATEWAYS[0]) {
+        if !world.lab.node(name)?.vswitchd().is_running() {
+            println!(
+                "Open vSwitch on {name} has stopped itself, as release 3.1 does at times without the kernel's \
+                 datapath\n(an assertion in conntrack's conn_update_state). So {error:#}.\nRun it once more to see this \
+                 chapter."
+            );
+            return Ok(());
+        }
+    }
+    Err(error)
 }
 
 /// A table in the style of kubectl's.
@@ -365,7 +381,8 @@ fn one_address_for_both(world: &World) -> Result<()> {
         .wait_for_condition(object, 1, "Programmed")?;
     let (address, who) = EVERYWHERE;
     let target = address.parse()?;
-    // The dead node cannot say that it forwards by this.
+    // A connection that meets one node before and one after its change may stop Open vSwitch 3.1, as above.
+    world.lab.sync_without(GATEWAYS[0])?;
     let mut seen = BTreeSet::new();
     poll(|| {
         seen.extend(
