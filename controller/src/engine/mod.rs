@@ -3,8 +3,8 @@
 //! Events of the sources and of the Northbound go into the inventory at once, whatever else is going on. While no
 //! transaction is in flight, what has become dirty is planned against the replica and sent; while one is, changes
 //! gather, and the next carries them all (decision 5). Only where there is much to add, at a start, is the next plan made
-//! and sent while a transaction is in flight. There are no timers on this path. The few that exist are for what must wait: units
-//! set aside, a pause after an error, the raise of `nb_cfg`.
+//! and sent while a transaction is in flight. There are no timers on this path. The few that exist are for what must wait:
+//! units set aside, a pause after an error, the raise of `nb_cfg`.
 
 mod authority;
 mod guard;

@@ -143,9 +143,10 @@ impl Keeper {
         self.core.locks.disconnected();
         let told = format!("{remote}: {error}");
         let known = self.core.state().borrow().last_error.as_ref() == Some(&told);
-        // Going round for the leader is no failure worth a warning, and a failure is worth one.
-        if began.is_none() && (known || matches!(error, SessionError::Unfit(Unfit::NotLeader))) {
-            tracing::debug!(%remote, %error, "not this server");
+        // Going round for the leader is no failure, and the same failure again is no news.
+        let no_leader = matches!(error, SessionError::Unfit(Unfit::NotLeader));
+        if began.is_none() && (known || no_leader) {
+            tracing::debug!(database = %self.core.settings.database, %remote, %error, "no session");
         } else {
             tracing::warn!(database = %self.core.settings.database, %remote, %error, "no session");
         }
