@@ -32,6 +32,25 @@ pub(crate) fn spec(more: &str) -> String {
     )
 }
 
+/// An Eip that leads port 80 to backends in several VPCs which see the client, and port 81 to those in one; its status.
+pub(crate) fn preserve_on_a_shared_eip(world: &World) -> Result<serde_json::Value> {
+    let eip = "kind: Eip
+metadata: {name: www, namespace: blue}
+spec: {gateway: internet, ipFamilies: [IPv4, IPv6]}
+";
+    let status = world.object("eip/blue/www", "eip.yaml", eip)?;
+    let shared = "  eip: {name: www}\n  sourceAddress: Preserve";
+    world.service("blue/web", &spec(shared))?;
+    let one = format!(
+        "  eip: {{name: www}}
+  ipFamilyPolicy: RequireDualStack
+  ports: [{{port: 81, targetPort: {TCP}}}]
+  backends: [{{kind: Pod, selector: {{matchLabels: {{app: web}}}}}}]"
+    );
+    world.service("blue/one", &one)?;
+    Ok(status)
+}
+
 pub(crate) fn addresses(status: &serde_json::Value, field: &str) -> Result<Vec<IpAddr>> {
     let list = status[field].as_array().context("addresses")?;
     let list = list.iter().filter_map(|address| address.as_str());
@@ -150,22 +169,7 @@ fn an_eip_serves_one_vpc_on_one_port_and_several_on_another() -> Result<()> {
         world.allow("red", "red, blue")?;
         let _own = world.pod("blue/own", "node1", "{app: web}")?;
         let _far = lodger(world, "blue/far", "node2", "{app: web}")?;
-        let eip = "kind: Eip
-metadata: {name: www, namespace: blue}
-spec: {gateway: internet, ipFamilies: [IPv4, IPv6]}
-";
-        let status = world.object("eip/blue/www", "eip.yaml", eip)?;
-        world.service(
-            "blue/web",
-            &spec("  eip: {name: www}\n  sourceAddress: Preserve"),
-        )?;
-        let one = format!(
-            "  eip: {{name: www}}
-  ipFamilyPolicy: RequireDualStack
-  ports: [{{port: 81, targetPort: {TCP}}}]
-  backends: [{{kind: Pod, selector: {{matchLabels: {{app: web}}}}}}]"
-        );
-        world.service("blue/one", &one)?;
+        let status = preserve_on_a_shared_eip(world)?;
         for (family, eip) in addresses(&status, "addresses")?.into_iter().enumerate() {
             expect(
                 &play.far,

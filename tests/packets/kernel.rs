@@ -10,9 +10,9 @@ use anyhow::{Context, Result, ensure};
 use yusur_testbed::lab::{AskError, Datapath, Lab, Protocol};
 use yusur_testbed::process::poll;
 
-use crate::crossing::{addresses, lodger, spec};
+use crate::crossing::{addresses, lodger, preserve_on_a_shared_eip, spec};
 use crate::play::{CLIENT, GATEWAYS, Play, asked, expect};
-use crate::world::{Guest, TCP};
+use crate::world::Guest;
 
 /// A play on the kernel's datapath, or an error that says where there is one.
 pub(crate) fn run(test: impl FnOnce(&Play<'_, '_>) -> Result<()>) -> Result<()> {
@@ -155,20 +155,7 @@ fn other_vpcs_reach_a_service_that_sees_its_clients() -> Result<()> {
             }
         }
         // On an Eip that has ports of a service in one VPC as well, each port finds its way.
-        let eip = "kind: Eip
-metadata: {name: www, namespace: blue}
-spec: {gateway: internet, ipFamilies: [IPv4, IPv6]}
-";
-        let status = world.object("eip/blue/www", "eip.yaml", eip)?;
-        let shared = "  eip: {name: www}\n  sourceAddress: Preserve";
-        world.service("blue/web", &spec(shared))?;
-        let one = format!(
-            "  eip: {{name: www}}
-  ipFamilyPolicy: RequireDualStack
-  ports: [{{port: 81, targetPort: {TCP}}}]
-  backends: [{{kind: Pod, selector: {{matchLabels: {{app: web}}}}}}]"
-        );
-        world.service("blue/one", &one)?;
+        let status = preserve_on_a_shared_eip(world)?;
         for (family, eip) in addresses(&status, "addresses")?.into_iter().enumerate() {
             let source = sources[family].to_string();
             expect(&green, SocketAddr::new(eip, 80), &source, &both)?;
