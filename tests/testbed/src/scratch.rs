@@ -1,8 +1,8 @@
 //! Temporary directories that go even when the test is interrupted.
 //!
 //! A `TempDir` cleans up when it is dropped, which a SIGINT or SIGTERM prevents. The first directory made here installs
-//! a handler for both that ends this process's children, removes its directories, and lets the signal do what it does.
-//! (The kernel would end the children too, see [`crate::process`], but only after they had written more files.)
+//! a handler for both that ends this process's descendants, removes its directories, and lets the signal do what it
+//! does. (The kernel would end the children too, see [`crate::process`], but only after they had written more files.)
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -10,7 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -44,7 +47,7 @@ fn remove_on_signal() -> Result<()> {
         .name("scratch".into())
         .spawn(move || {
             if let Some(signal) = signals.forever().next() {
-                kill_children();
+                end_descendants();
                 remove_all(&std::env::temp_dir());
                 // Ends the process as the signal would have; there is nobody to tell if that fails.
                 let _ = emulate_default_handler(signal);
@@ -54,10 +57,31 @@ fn remove_on_signal() -> Result<()> {
     Ok(())
 }
 
+/// How often what does not happen at once is tried again, 10 ms apart.
+const ATTEMPTS: usize = 100;
+
+/// Ends the children, and theirs in turn: with its parent gone a process becomes our child (`PR_SET_CHILD_SUBREAPER`),
+/// and might otherwise make anew what is being removed. For a second at most.
+fn end_descendants() {
+    // Only an older kernel than any supported one refuses it.
+    let _ = set_child_subreaper(true);
+    for _ in 0..ATTEMPTS {
+        kill_children();
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(status) if status.pid().is_some() => {}
+                Err(Errno::ECHILD) => return,
+                Ok(_) | Err(_) => break,
+            }
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Removes the directories; again and again while somebody still writes to them, for a second at most.
 fn remove_all(temporary: &Path) {
     let prefix = prefix();
-    for _ in 0..100 {
+    for _ in 0..ATTEMPTS {
         let mut left = false;
         for entry in temporary.read_dir().into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(&prefix) {
