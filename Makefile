@@ -5,7 +5,7 @@
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
 
-demo: ## the product at work: three nodes and two gateways on this machine, requests through service addresses (STAY=1 keeps it running)
+demo: ## the product at work: three nodes and three gateways on this machine, requests through service addresses (STAY=1 keeps it running)
 	@scripts/demo
 
 test: ## everything: format, lints, licences, documentation, all tests (STAGES="lint tests" for some)

@@ -64,6 +64,10 @@ use crate::common::{Condition, NamespaceRule};
         "rule": "!has(self.nextHops) || !has(self.gatewayAddresses) || self.nextHops.all(a, !(a in self.gatewayAddresses))",
         "message": "an address cannot be both in nextHops and in gatewayAddresses",
     },
+    {
+        "rule": "!has(self.serviceGateway) || self.serviceGateway.placement != 'Apart' || size(self.nodes) > 1",
+        "message": "serviceGateway.placement Apart needs a second node in nodes",
+    },
 ]))]
 pub struct EipGatewaySpec {
     /// Ranges of external addresses in CIDR notation: one IPv4, one IPv6, or one of each. They are the segment of the physical network: with the network's own router in it. A range can be added later, never changed.
@@ -141,6 +145,9 @@ pub struct EipGatewaySpec {
     /// Whether Eips and services that name no gateway use this one. Of several the oldest counts. Default: false.
     #[serde(default)]
     pub default: bool,
+    /// The service gateway, which balances connections over backends in several Vpcs, where services need one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_gateway: Option<ServiceGatewaySpec>,
     /// Namespaces whose Eips and services may use this gateway. Default: all.
     #[serde(default = "NamespaceRule::all")]
     pub allowed_namespaces: NamespaceRule,
@@ -157,9 +164,29 @@ impl Default for EipGatewaySpec {
             vlan: None,
             nodes: Vec::new(),
             default: false,
+            service_gateway: None,
             allowed_namespaces: NamespaceRule::all(),
         }
     }
+}
+
+/// What a service gateway is to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceGatewaySpec {
+    /// Which of `nodes` it is on. WithGateway is the node that the gateway itself is on. Apart is another, so that the two share the load; with the gateway all the same while no other node is well. Apart needs OVN 25.03 or newer: with OVN 23.03 requests to services by the service gateway are lost. Default: WithGateway.
+    #[serde(default)]
+    pub placement: ServiceGatewayPlacement,
+}
+
+/// Where a service gateway is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ServiceGatewayPlacement {
+    /// On the node that the EIP gateway is on.
+    #[default]
+    WithGateway,
+    /// On another of its nodes.
+    Apart,
 }
 
 /// What became of an EipGateway.
@@ -191,7 +218,7 @@ pub struct ServiceGatewayStatus {
     /// What backends see of these connections: its addresses, one a family.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
-    /// The node it is on: the one the gateway is on.
+    /// The node it is on, as `spec.serviceGateway.placement` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
 }

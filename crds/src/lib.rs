@@ -31,7 +31,10 @@ pub use common::{
     NamespacesFrom, Protocol,
 };
 pub use eip::{EipSpec, EipStatus};
-pub use eip_gateway::{EipGatewaySpec, EipGatewayStatus, ServiceGatewayStatus};
+pub use eip_gateway::{
+    EipGatewaySpec, EipGatewayStatus, ServiceGatewayPlacement, ServiceGatewaySpec,
+    ServiceGatewayStatus,
+};
 pub use network_probe::{
     NetworkProbeSpec, NetworkProbeStatus, ProbeProtocol, ProbeResult, ProbeState, ProbeTarget,
 };

@@ -4,15 +4,15 @@
 
 mod isolation;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use yusur_testbed::lab::{AskError, Datapath, Lab, Protocol};
-use yusur_testbed::process::poll;
 
-use crate::crossing::{addresses, lodger, preserve_on_a_shared_eip, spec};
+use crate::crossing::{
+    EIP, addresses, by_the_service_gateway, preserve_on_a_shared_eip, serves, settles, spec,
+};
 use crate::play::{CLIENT, GATEWAYS, Play, asked, expect};
-use crate::world::Guest;
 
 /// A play on the kernel's datapath, or an error that says where there is one.
 pub(crate) fn run(test: impl FnOnce(&Play<'_, '_>) -> Result<()>) -> Result<()> {
@@ -34,37 +34,6 @@ fn tracked(lab: &Lab, chassis: &str, port: u16) -> Result<usize> {
         .filter(|entry| entry.contains(&port))
         .count())
 }
-
-/// Asks a service with backends in both VPCs, from the segment and from behind its router, and expects the backends to see
-/// the service gateway.
-fn by_the_service_gateway(play: &Play<'_, '_>, eips: &[IpAddr]) -> Result<()> {
-    let gateway = play.world.controller.status("eipgateway/internet")?;
-    let sources = addresses(&gateway["serviceGateway"], "addresses")?;
-    ensure!(sources.len() == eips.len(), "{gateway:#}");
-    for (eip, source) in eips.iter().zip(sources) {
-        for host in [&play.far, &play.near] {
-            let target = SocketAddr::new(*eip, 80);
-            expect(host, target, &source.to_string(), &["blue/far", "blue/own"])?;
-        }
-    }
-    Ok(())
-}
-
-/// A service with backends in both VPCs, which takes the service gateway: its external addresses, and the backends.
-fn serves(play: &Play<'_, '_>) -> Result<(Vec<IpAddr>, [Guest; 2])> {
-    let world = play.world;
-    world.allow("red", "red, blue")?;
-    let own = world.pod("blue/own", "node1", "{app: web}")?;
-    let far = lodger(world, "blue/far", "node2", "{app: web}")?;
-    let status = world.service("blue/web", &spec(EIP))?;
-    ensure!(
-        status["paths"] == serde_json::json!(["Vpc", "EipServiceGateway", "Join"]),
-        "{status:#}"
-    );
-    Ok((addresses(&status, "eips")?, [own, far]))
-}
-
-const EIP: &str = "  eip: {ipFamilies: [IPv4, IPv6]}";
 
 #[test]
 #[ignore = "needs the kernel's datapath: scripts/test kernel"]
@@ -174,7 +143,7 @@ fn the_service_gateway_goes_where_the_gateway_goes() -> Result<()> {
     run(|play| {
         let world = play.world;
         let (eips, _backends) = serves(play)?;
-        settles(play, GATEWAYS[0])?;
+        settles(play, GATEWAYS[0], GATEWAYS[0])?;
         world.lab.sync()?;
         by_the_service_gateway(play, &eips)?;
         let node = format!(
@@ -183,20 +152,10 @@ fn the_service_gateway_goes_where_the_gateway_goes() -> Result<()> {
             GATEWAYS[0]
         );
         world.controller.save("node.yaml", &node)?;
-        settles(play, GATEWAYS[1])?;
+        settles(play, GATEWAYS[1], GATEWAYS[1])?;
         world.lab.sync()?;
         by_the_service_gateway(play, &eips)
     })
-}
-
-/// Waits until this node serves, and the service gateway is on it.
-fn settles(play: &Play<'_, '_>, node: &str) -> Result<()> {
-    poll(|| Ok(play.serving()? == node)).with_context(|| format!("waiting for {node} to serve"))?;
-    let controller = &play.world.controller;
-    controller.wait_for("eipgateway/internet", |status| {
-        status["serviceGateway"]["node"] == node
-    })?;
-    Ok(())
 }
 
 /// The seconds are printed, not judged, as in `failover`.
@@ -206,7 +165,7 @@ fn the_service_gateway_outlives_its_node() -> Result<()> {
     run(|play| {
         let world = play.world;
         let (eips, _backends) = serves(play)?;
-        settles(play, GATEWAYS[0])?;
+        settles(play, GATEWAYS[0], GATEWAYS[0])?;
         by_the_service_gateway(play, &eips)?;
         let gateway = world.lab.node(GATEWAYS[0])?;
         let target = SocketAddr::new(eips[0], 80);
@@ -217,7 +176,7 @@ fn the_service_gateway_outlives_its_node() -> Result<()> {
             "the gateway's tunnels are cut: by the service gateway new connections work again after {:.2} s",
             outage.as_secs_f64()
         );
-        settles(play, GATEWAYS[1])?;
+        settles(play, GATEWAYS[1], GATEWAYS[1])?;
         by_the_service_gateway(play, &eips)
     })
 }

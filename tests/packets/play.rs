@@ -83,6 +83,15 @@ impl<'a, 'b> Play<'a, 'b> {
         self.world.controller.save("gateway.yaml", &manifest)
     }
 
+    /// Says where the service gateway is to be.
+    pub(crate) fn place_service_gateway(&self, placement: &str) -> Result<()> {
+        let spec = format!("  serviceGateway: {{placement: {placement}}}\n");
+        let manifest = format!("{}{spec}", gateway(&GATEWAYS));
+        let object = "eipgateway/internet";
+        self.world.object(object, "gateway.yaml", &manifest)?;
+        Ok(())
+    }
+
     /// Says by Kubernetes' label whether a Node is kept out of service.
     pub(crate) fn keep_out(&self, node: &str, out: bool) -> Result<()> {
         let label = match out {

@@ -20,6 +20,8 @@ pub const SUBNET: &str = "yusur.io/subnet";
 /// The key of an HA_Chassis_Group's `external_ids` that says for which nodes, in the order of the spec, its priorities
 /// were set.
 pub const NODES: &str = "yusur.io/nodes";
+/// The key of an HA_Chassis_Group's `external_ids` that names the nodes that failed, while that counts.
+pub const FAILED: &str = "yusur.io/failed";
 /// What all our keys of `external_ids` begin with. Keys that do not are left alone.
 pub const PREFIX: &str = "yusur.io/";
 

@@ -169,7 +169,8 @@ fn object() -> impl Strategy<Value = Value> {
             let allowed = if allow == 0 { json!({ "names": ["a"] }) } else { json!({ "from": "All" }) };
             let nodes = if allow == 1 { json!(["n1", "n2"]) } else { json!(["n2", "n1"]) };
             let mut value = json!({ "kind": "EipGateway", "metadata": { "name": name, "uid": name, "created": net }, "spec": { "cidrs": cidrs,
-                "physicalNetwork": "outside", "nodes": nodes, "default": default, "allowedNamespaces": allowed } });
+                "physicalNetwork": "outside", "nodes": nodes, "default": default, "allowedNamespaces": allowed,
+                "serviceGateway": { "placement": if default { "Apart" } else { "WithGateway" } } } });
             removed(&mut value, gone == 0);
             value
         }),

@@ -1,4 +1,4 @@
-//! What the story plays in: OVN central, three nodes and two gateways, a network outside, the controller, and workloads
+//! What the story plays in: OVN central, three nodes and three gateways, a network outside, the controller, and workloads
 //! of every kind.
 
 use std::collections::BTreeMap;
@@ -11,13 +11,18 @@ use anyhow::{Context, Result, ensure};
 use yusur_testbed::controller::{Controller, condition};
 use yusur_testbed::lab::{Host, Lab, Outside, Protocol, Server, Workload};
 use yusur_testbed::ovsdb::Standalone;
+use yusur_testbed::process::run;
+use yusur_testbed::release::Release;
 
 /// The machines.
-pub(crate) const NODES: [&str; 5] = ["node1", "node2", "node3", "gateway1", "gateway2"];
+const NODES: [&str; 6] = [
+    "node1", "node2", "node3", "gateway1", "gateway2", "gateway3",
+];
 
-/// The physical network of `outside.yaml`, and the machines on it.
+/// The physical network of `outside.yaml`, the machines on it, and the gateway onto it.
 const NETWORK: &str = "internet";
-pub(crate) const GATEWAYS: [&str; 2] = ["gateway1", "gateway2"];
+pub(crate) const GATEWAYS: [&str; 3] = ["gateway1", "gateway2", "gateway3"];
+pub(crate) const GATEWAY: &str = "eipgateway/internet";
 
 /// The client on that network, and the name it goes by.
 pub(crate) const STRANGER: (&str, &str) = ("stranger", "192.0.2.200");
@@ -106,6 +111,8 @@ pub(crate) struct World {
     pub(crate) stranger: Host,
     _outside: Outside,
     pub(crate) lab: Lab,
+    /// It runs a newer OVN than the machine's own, which may not have all that the story tells of.
+    pub(crate) newest: bool,
 }
 
 impl World {
@@ -116,9 +123,16 @@ impl World {
             "{} is not there: `make demo` builds it, as does `cargo build -p yusur-controller`",
             controller.display()
         );
+        let release = Release::chosen()?;
+        let newest = release != Release::installed();
+        println!(
+            "{}, {}",
+            version(&release, "ovn-northd")?,
+            version(&release, "ovs-vswitchd")?
+        );
         let lab = step(
-            "OVN central, three nodes and two gateways, each a network namespace with its own Open vSwitch",
-            || Lab::start(&NODES),
+            "OVN central, three nodes and three gateways, each a network namespace with its own Open vSwitch",
+            || Lab::start_on(&release, &NODES),
         )?;
         let (outside, stranger) = step(
             "a physical network that the gateways are on, and a client there",
@@ -148,6 +162,7 @@ impl World {
             stranger,
             _outside: outside,
             lab,
+            newest,
         };
         world.introduce();
         Ok(world)
@@ -278,6 +293,12 @@ fn populate(lab: &Lab, controller: &Controller) -> Result<Populace> {
         workloads.insert(cast.name(), workload);
     }
     Ok((workloads, servers))
+}
+
+/// What a program of a release says of itself in its first line.
+fn version(release: &Release, program: &str) -> Result<String> {
+    let text = run(release.command(program)?.arg("--version"))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 /// Says what is done, does it, and says how long it took.

@@ -7,8 +7,8 @@ use std::thread;
 use anyhow::{Result, anyhow, ensure};
 use yusur_testbed::lab::{AskError, Protocol};
 
-use super::{EIP, run, serves};
-use crate::crossing::{addresses, spec, ways_into};
+use super::run;
+use crate::crossing::{EIP, addresses, serves, spec, ways_into};
 use crate::play::{Client, asked, first};
 use crate::world::TCP;
 

@@ -80,6 +80,10 @@ fn rows(unit: &Unit, name: &Name, gateway: &Gateway, inventory: &Inventory) -> R
         Text::new_static(nb::NODES),
         Text::from(gateway.nodes_text()),
     );
+    if !gateway.order.failed.is_empty() {
+        let failed = Text::from(gateway.order.failed_text());
+        group_labels.insert(Text::new_static(nb::FAILED), failed);
+    }
     let group = HaChassisGroup {
         name: ids.name(unit),
         ha_chassis: BTreeSet::new(),
@@ -87,7 +91,7 @@ fn rows(unit: &Unit, name: &Name, gateway: &Gateway, inventory: &Inventory) -> R
     };
     let group_id = ids.chassis_group(name);
     rows.extend(DesiredRow::new(group_id, &group, Vec::new()));
-    for (rank, node) in gateway.order.iter().rev().enumerate() {
+    for (rank, node) in gateway.order.nodes.iter().rev().enumerate() {
         let chassis = HaChassis {
             chassis_name: Text::new(&**inventory.chassis(node)),
             priority: 10 * (rank as i64 + 1),

@@ -1,7 +1,8 @@
 //! A service gateway: the router on an EIP gateway's join that balances connections from outside over backends in several
 //! VPCs. It has them come from its own address on the join, so that answers find back to it whatever the VPC's ranges and
 //! routes are. Only a router that is on one chassis can do that (`lb_force_snat_ip`, ovn-nb(5)): it is pinned to the node
-//! that its EIP gateway is on, and follows it. One serves all services of its EIP gateway that need it.
+//! that its EIP gateway is on, or to another, as the EipGateway says, and follows it. One serves all services of its EIP
+//! gateway that need it.
 
 use ovsdb_model::Table;
 use yusur_crds::ServiceGatewayStatus;
@@ -132,7 +133,7 @@ pub(super) fn status(name: &Name, inventory: &Inventory) -> Option<ServiceGatewa
 fn built<'a>(name: &Name, inventory: &'a Inventory) -> Option<&'a Name> {
     let gateway = inventory.gateway(name)?;
     let wanted = gateway.problem.is_none() && inventory.has_service_gateway(name);
-    gateway.home().filter(|_| wanted)
+    inventory.service_gateway_node(gateway).filter(|_| wanted)
 }
 
 fn addresses(inventory: &Inventory) -> Addresses {

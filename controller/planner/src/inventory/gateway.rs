@@ -1,20 +1,20 @@
-//! EIP gateways: what their specs say, which of them counts as the default, and which node is to serve first.
+//! EIP gateways: what their specs say, and which of them counts as the default.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use ovsdb_model::{Database, Table};
-use yusur_crds::{EipGatewaySpec, EipGatewayStatus};
+use ovsdb_model::Database;
+use yusur_crds::{EipGatewaySpec, EipGatewayStatus, ServiceGatewayPlacement};
 
 use super::Inventory;
 use super::parse::{self, Addresses, Problem};
 use super::pool::Pool;
+use super::serving::Order;
 use super::topology::{Header, Rule};
 use crate::family::Family;
 use crate::input::{Meta, Object};
 use crate::name::Name;
-use crate::nb::{self, HaChassis, HaChassisGroup};
 use crate::unit::Unit;
 
 /// An EIP gateway.
@@ -30,12 +30,14 @@ pub(crate) struct Gateway {
     pub(crate) vlan: Option<u16>,
     /// As the spec lists them.
     pub(crate) nodes: Vec<Name>,
-    /// As they are to serve: one that failed has gone to the end. Empty until it is settled.
-    pub(crate) order: Vec<Name>,
+    /// As they are to serve.
+    pub(crate) order: Order,
+    /// Where its service gateway is to be.
+    pub(super) placement: ServiceGatewayPlacement,
     /// The node it is on, as far as anybody has seen.
     pub(crate) serving: Option<Name>,
     /// The node it was last seen on.
-    last: Option<Name>,
+    pub(super) last: Option<Name>,
     pub(crate) default: bool,
     pub(crate) allowed: Rule,
     pub(crate) invalid: Option<Problem>,
@@ -144,6 +146,17 @@ impl Gateway {
                 "spec.nodes is empty; list the gateway nodes, the preferred one first",
             ));
         }
+        let placement = spec
+            .service_gateway
+            .as_ref()
+            .map(|it| it.placement)
+            .unwrap_or_default();
+        if placement == ServiceGatewayPlacement::Apart && nodes.len() == 1 {
+            note(Problem::invalid(
+                "spec.serviceGateway.placement is Apart, and spec.nodes has one node; give a second one, or leave the \
+                 service gateway with the gateway",
+            ));
+        }
         let allowed = Rule::parse("spec.allowedNamespaces.selector", &spec.allowed_namespaces)
             .unwrap_or_else(|problem| {
                 note(problem);
@@ -158,7 +171,8 @@ impl Gateway {
             network: spec.physical_network.as_str().into(),
             vlan,
             nodes,
-            order: Vec::new(),
+            order: Order::default(),
+            placement,
             serving: None,
             last: None,
             default: spec.default,
@@ -228,16 +242,10 @@ impl Gateway {
             && self.network == other.network
             && self.vlan == other.vlan
             && self.nodes == other.nodes
+            && self.placement == other.placement
             && self.default == other.default
             && self.allowed == other.allowed
             && self.invalid == other.invalid
-    }
-
-    /// The node its service gateway is pinned to: the one it is on itself, as far as anybody knows.
-    pub(crate) fn home(&self) -> Option<&Name> {
-        let seen = self.serving.as_ref().or(self.last.as_ref());
-        let seen = seen.filter(|node| self.nodes.contains(node));
-        seen.or(self.order.first())
     }
 
     /// The spec's order of nodes, as the Northbound records it.
@@ -418,90 +426,6 @@ impl Inventory {
             }
         }
         None
-    }
-
-    /// The order in which a gateway's nodes are to serve: the spec's, or where a node has failed since, what the
-    /// Northbound records. Nodes that another has taken over from, and those that are not ready or kept out, come last, and
-    /// stay there when they are back: every move costs connections.
-    fn order_of(&self, name: &Name, database: &Database) -> Vec<Name> {
-        let Some(gateway) = self.gateways.get(name) else {
-            return Vec::new();
-        };
-        let mut order = if gateway.order.is_empty() {
-            self.recorded_order(name, gateway, database)
-                .unwrap_or_else(|| gateway.nodes.clone())
-        } else {
-            gateway.order.clone()
-        };
-        if let (Some(last), Some(Some(now))) = (&gateway.last, self.serving_node(name))
-            && *last != now
-            && let Some(rank) = order.iter().position(|node| *node == now)
-        {
-            order.rotate_left(rank);
-        }
-        order.sort_by_key(|node| !self.node_serves(node));
-        order
-    }
-
-    fn recorded_order(
-        &self,
-        name: &Name,
-        gateway: &Gateway,
-        database: &Database,
-    ) -> Option<Vec<Name>> {
-        let group = database.row(HaChassisGroup::NAME, self.ids.chassis_group(name))?;
-        if group.map_str("external_ids", nb::NODES) != Some(&gateway.nodes_text()) {
-            return None;
-        }
-        let priority = |node: &Name| {
-            let row = database.row(HaChassis::NAME, self.ids.chassis_of(name, node))?;
-            row.get_integer("priority")
-        };
-        let mut order: Vec<(i64, Name)> = Vec::with_capacity(gateway.nodes.len());
-        for node in &gateway.nodes {
-            order.push((-priority(node)?, node.clone()));
-        }
-        order.sort_by_key(|(rank, _)| *rank);
-        Some(order.into_iter().map(|(_, node)| node).collect())
-    }
-
-    /// Takes in which chassis each EIP gateway is on, by name, once it has been there for a while; missing if it is on none.
-    pub fn serving(&mut self, chassis: &BTreeMap<String, String>) {
-        let differs = |name: &&Name| {
-            let before = self.on_chassis.as_ref();
-            before.is_none_or(|before| before.get(&***name) != chassis.get(&***name))
-        };
-        let moved: Vec<Name> = self.gateways.keys().filter(differs).cloned().collect();
-        self.gateways_differ |= !moved.is_empty();
-        for name in moved {
-            self.dirty.add_gateway(&name);
-        }
-        self.on_chassis = Some(chassis.clone());
-    }
-
-    /// The node that a gateway is on: `None` while nobody has looked.
-    fn serving_node(&self, name: &Name) -> Option<Option<Name>> {
-        let chassis = self.on_chassis.as_ref()?.get(&**name);
-        let nodes = &self.gateways.get(name)?.nodes;
-        let found = chassis.and_then(|chassis| {
-            let mut nodes = nodes.iter();
-            nodes.find(|node| **self.chassis(node) == **chassis)
-        });
-        Some(found.cloned())
-    }
-
-    fn node_serves(&self, node: &Name) -> bool {
-        self.nodes.get(node).is_none_or(|entry| entry.serves)
-    }
-
-    /// A node's chassis, or whether it serves, is another: the gateways it serves have it under another name, or in another place.
-    pub(super) fn gateway_node_changed(&mut self, node: &Name) {
-        for (name, gateway) in &self.gateways {
-            if gateway.nodes.contains(node) {
-                self.gateways_differ = true;
-                self.dirty.add_gateway(name);
-            }
-        }
     }
 
     /// The EIP gateway of this name.

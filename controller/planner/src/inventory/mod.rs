@@ -22,6 +22,7 @@ mod parse;
 mod pool;
 mod selection;
 mod service;
+mod serving;
 mod sharing;
 mod slots;
 mod topology;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ovsdb_model::Uuid;
-use yusur_crds::SourceAddress;
+use yusur_crds::{ServiceGatewayPlacement, SourceAddress};
 
 use super::{Outcome, Place, packet};
 use crate::meaning::Gateway;
@@ -172,7 +172,7 @@ fn chassis(
     }
 }
 
-/// It is where its EIP gateway is, and has what it balances come from itself.
+/// It is where its EIP gateway is, or apart from it, and has what it balances come from itself.
 fn service_gateway(case: &Case<'_>, name: &str, place: &Place, complaints: &mut Complaints) {
     let rows = case
         .content
@@ -181,8 +181,8 @@ fn service_gateway(case: &Case<'_>, name: &str, place: &Place, complaints: &mut 
         format!("EipGateway {name} has {} service gateways", rows.len())
     });
     let Some(entry) = rows.first() else { return };
-    let nodes = &case.meaning.gateways[name].spec.nodes;
-    let of_nodes: Vec<&str> = nodes.iter().map(|node| chassis_of(case, node)).collect();
+    let spec = case.meaning.gateways[name].spec;
+    let of_nodes: Vec<&str> = spec.nodes.iter().map(|it| chassis_of(case, it)).collect();
     let seen = case.objects.serving.iter();
     let seen = seen.filter_map(|serving| serving.get(name)).next();
     let seen = seen.filter(|chassis| of_nodes.contains(&chassis.as_str()));
@@ -191,15 +191,37 @@ fn service_gateway(case: &Case<'_>, name: &str, place: &Place, complaints: &mut 
         .get("chassis")
         .copied()
         .unwrap_or_default();
-    let fits = match seen {
-        Some(chassis) => pinned == chassis,
-        None => of_nodes.contains(&pinned),
+    let placement = spec.service_gateway.as_ref().map(|it| it.placement);
+    let with = |chassis: &String| pinned == chassis;
+    let fits = match placement.unwrap_or_default() {
+        ServiceGatewayPlacement::WithGateway => seen.is_none_or(with),
+        ServiceGatewayPlacement::Apart => {
+            let able = |node: &&String| serves(case, node);
+            let mut others = spec
+                .nodes
+                .iter()
+                .filter(able)
+                .map(|it| chassis_of(case, it));
+            let on_able = others.clone().any(|chassis| chassis == pinned);
+            let another = others.any(|chassis| seen.is_none_or(|seen| seen != chassis));
+            // A node that has failed is not taken for well because nobody says that it is not.
+            let alone = case.objects.order_disturbed || !another;
+            match seen {
+                Some(seen) if seen == pinned => alone,
+                Some(_) => on_able,
+                None => on_able || alone,
+            }
+        }
     };
-    complaints.unless(fits, Rule::Chassis, || {
-        format!(
-            "the service gateway of {name} is on {pinned:?} and not where the gateway is, {seen:?}"
-        )
-    });
+    complaints.unless(
+        fits && of_nodes.contains(&pinned),
+        Rule::Chassis,
+        || {
+            format!(
+                "the service gateway of {name} is on {pinned:?} and the gateway on {seen:?}: not {placement:?}"
+            )
+        },
+    );
     let on_join = case.network.switches_of(entry.uuid);
     complaints.unless(on_join == [place.join].into(), Rule::Gateway, || {
         format!("the service gateway of {name} is on switches {on_join:?}")

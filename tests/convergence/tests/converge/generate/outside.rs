@@ -2,7 +2,8 @@
 //! they run out, and the same for several gateways.
 
 use yusur_crds::{
-    EipGatewaySpec, EipRequest, EipSpec, IpFamily, NamespaceRule, SourceAddress, YusurServiceSpec,
+    EipGatewaySpec, EipRequest, EipSpec, IpFamily, NamespaceRule, ServiceGatewayPlacement,
+    ServiceGatewaySpec, SourceAddress, YusurServiceSpec,
 };
 
 use super::{rule, texts};
@@ -71,6 +72,9 @@ pub(super) fn gateway(dice: &mut Dice<'_>, old: Option<&EipGatewaySpec>) -> EipG
         vlan: dice.pick(&[None, None, Some(7)]),
         nodes,
         default: !dice.chance(6),
+        service_gateway: dice.chance(3).then_some(ServiceGatewaySpec {
+            placement: ServiceGatewayPlacement::Apart,
+        }),
         allowed_namespaces: if dice.chance(4) {
             rule(dice, true)
         } else {

@@ -3,7 +3,7 @@
 use ovsdb_model::{Datum, Row, Uuid};
 use serde_json::json;
 use yusur_convergence::{Objects, Rule};
-use yusur_crds::Path;
+use yusur_crds::{Path, ServiceGatewayPlacement, ServiceGatewaySpec};
 
 use super::{Mutant, Spoiler, meta, owned, pairs};
 use crate::northbound::{Northbound, OWNER};
@@ -272,6 +272,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
             it.edit("Logical_Router", row, "options", |options| {
                 options.insert("chassis".into(), "n9".into());
             });
+        },
+    ),
+    (
+        "a service gateway is with its gateway and not apart",
+        Rule::Chassis,
+        |it| {
+            let objects = &mut it.0.objects;
+            let (_, spec, _) = objects.gateways.get_mut("g1").expect("a gateway");
+            spec.service_gateway = Some(ServiceGatewaySpec {
+                placement: ServiceGatewayPlacement::Apart,
+            });
+            objects.serving = Some([("g1".into(), "n0".into())].into());
         },
     ),
     ("there are two service gateways", Rule::Once, |it| {
