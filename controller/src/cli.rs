@@ -165,7 +165,8 @@ pub struct NorthboundArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "OVN databases")]
 pub struct SouthboundArgs {
-    /// Southbound database, written as --nb-address is; without it the metrics cannot tell which chassis lags.
+    /// Southbound database, written as --nb-address is. It is only read; the controller learns there which chassis lags, and
+    /// which node each EIP gateway is on.
     #[arg(
         long,
         value_name = "ADDRESS",

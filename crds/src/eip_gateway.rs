@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Condition, NamespaceRule};
+use crate::common::{Condition, NamespaceRule, Time};
 
 /// What an EipGateway is to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +36,12 @@ use crate::common::{Condition, NamespaceRule};
             name = "Ready",
             type_ = "string",
             json_path = ".status.conditions[?(@.type=='Ready')].status"
+        ),
+        printcolumn(
+            name = "Source ports",
+            type_ = "integer",
+            json_path = ".status.sourcePorts.remaining",
+            priority = 1
         ),
         printcolumn(
             name = "Reason",
@@ -209,6 +215,25 @@ pub struct EipGatewayStatus {
     /// The service gateway, where services with backends in several Vpcs use one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_gateway: Option<ServiceGatewayStatus>,
+    /// How many source ports the service gateway has left, as `yusurctl source-ports --publish` last counted them. The controller leaves this as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ports: Option<SourcePorts>,
+}
+
+/// How many more connections a service gateway can have at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SourcePorts {
+    /// The node that was counted on. Where it is not `serviceGateway.node`, the service gateway has moved since, and this says nothing about it.
+    pub node: String,
+    /// How many source ports, of 64,512, are left towards the backend address that has the fewest left.
+    #[schemars(range(min = 0, max = 64512))]
+    pub remaining: i32,
+    /// That address, port and protocol, such as `100.96.16.7:80/TCP`: what a service is reached by in a Vpc. Missing where there are no connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// When they were counted.
+    pub observed_time: Time,
 }
 
 /// The router that has connections from outside to backends in several Vpcs come from itself.

@@ -33,7 +33,7 @@ pub use common::{
 pub use eip::{EipSpec, EipStatus};
 pub use eip_gateway::{
     EipGatewaySpec, EipGatewayStatus, ServiceGatewayPlacement, ServiceGatewaySpec,
-    ServiceGatewayStatus,
+    ServiceGatewayStatus, SourcePorts,
 };
 pub use network_probe::{
     NetworkProbeSpec, NetworkProbeStatus, ProbeProtocol, ProbeResult, ProbeState, ProbeTarget,

@@ -1,6 +1,7 @@
 //! `yusurctl`: what an operator does by hand. It finds things by the controller's flags.
 
 mod purge;
+mod source_ports;
 
 use std::process::ExitCode;
 
@@ -18,12 +19,15 @@ struct Cli {
 enum Verb {
     /// Remove everything that an installation has in the OVN Northbound; rows of others stay.
     Purge(purge::Args),
+    /// Count how many source ports the service gateways on this node have left.
+    SourcePorts(source_ports::Args),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Purge(args) => purge::run(&args).await,
+        Verb::SourcePorts(args) => source_ports::run(&args).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,6 +13,7 @@ use crate::crossing::{
     EIP, addresses, by_the_service_gateway, preserve_on_a_shared_eip, serves, settles, spec,
 };
 use crate::play::{CLIENT, GATEWAYS, Play, asked, expect};
+use crate::source_ports;
 
 /// A play on the kernel's datapath, or an error that says where there is one.
 pub(crate) fn run(test: impl FnOnce(&Play<'_, '_>) -> Result<()>) -> Result<()> {
@@ -179,4 +180,10 @@ fn the_service_gateway_outlives_its_node() -> Result<()> {
         settles(play, GATEWAYS[1], GATEWAYS[1])?;
         by_the_service_gateway(play, &eips)
     })
+}
+
+#[test]
+#[ignore = "needs the kernel's datapath: scripts/test kernel"]
+fn source_ports_of_the_service_gateway_are_counted() -> Result<()> {
+    run(|play| source_ports::are_counted(play, GATEWAYS[0], GATEWAYS[0]))
 }

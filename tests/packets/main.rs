@@ -16,4 +16,5 @@ mod kernel;
 mod kinds;
 mod play;
 mod refusal;
+mod source_ports;
 mod world;

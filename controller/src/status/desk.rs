@@ -69,11 +69,16 @@ impl Desk {
                     $(Change::$kind(Object { meta, status: Some(status), .. }) => {
                         self.note(change, &meta.uid, &status.conditions, status, standby);
                     })*
+                    // Without what others tell in it.
+                    Change::EipGateway(Object { meta, status: Some(status), .. }) => {
+                        let own = EipGatewayStatus { source_ports: None, ..status.clone() };
+                        self.note(change, &meta.uid, &own.conditions, &own, standby);
+                    }
                     _ => {}
                 }
             };
         }
-        note!(Vpc Subnet VNic EipGateway Eip YusurService);
+        note!(Vpc Subnet VNic Eip YusurService);
     }
 
     fn note(

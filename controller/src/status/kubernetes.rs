@@ -1,4 +1,5 @@
-//! The status writer of the Kubernetes source: `status` whole, for the very object it is about, and Events.
+//! The status writer of the Kubernetes source: `status` whole, but for what others write in it, for the very object it is
+//! about, and Events.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -12,9 +13,9 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Error};
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::{debug, warn};
-use yusur_planner::{ObjectRef, Severity};
+use yusur_planner::{Kind, ObjectRef, Severity};
 
 use super::{Finished, StatusQueue, StatusWrite};
 use crate::metrics::{Metrics, Outcome};
@@ -31,6 +32,15 @@ const REMEMBERED: usize = 256;
 
 /// The longest wait before a write that failed for the time being is tried again.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// What is ours of an EipGateway's status. How many source ports are left the gateway nodes say (`yusurctl source-ports`).
+const OF_GATEWAY: [&str; 5] = [
+    "observedGeneration",
+    "conditions",
+    "gatewayAddresses",
+    "activeNode",
+    "serviceGateway",
+];
 
 /// An object and an Event's reason.
 type Told = (ObjectRef, &'static str);
@@ -197,26 +207,38 @@ impl Writer {
         object
     }
 
-    /// Replaces the status, if the object is still the one with the uid. Server-side apply could not ask that: for a
-    /// status it leaves `metadata` out of account.
+    /// Replaces what is ours of the status, if the object is still the one with the uid. Server-side apply could not ask that:
+    /// for a status it leaves `metadata` out of account.
     async fn apply(&self, write: &StatusWrite) -> Result<(), Error> {
         let Some(status) = &write.status else {
             return Ok(());
         };
+        let status = status.to_value();
+        if write.object.kind == Kind::EipGateway {
+            // Refused where there is no status to keep anything of, and where the uid is another.
+            match self.patch(write, within(&OF_GATEWAY, &status)).await {
+                Err(error) if verdict(&error) == Some(Finished::Gone) => {}
+                done => return done,
+            }
+        }
+        let whole = json!({ "op": "add", "path": "/status", "value": status });
+        self.patch(write, vec![whole]).await
+    }
+
+    /// Carries out these operations on the object's status, if it is the one with the uid.
+    async fn patch(&self, write: &StatusWrite, operations: Vec<Value>) -> Result<(), Error> {
         let ObjectRef { kind, name } = &write.object;
         let path = format!(
             "{}/{}/status?fieldManager={MANAGER}",
             Resource::of(*kind).path(&name.namespace),
             name.name
         );
-        let patch = json!([
-            { "op": "test", "path": "/metadata/uid", "value": write.uid },
-            { "op": "add", "path": "/status", "value": status },
-        ]);
+        let same = json!({ "op": "test", "path": "/metadata/uid", "value": write.uid });
+        let patch: Vec<Value> = [same].into_iter().chain(operations).collect();
         let request = http::Request::patch(path)
             .header(http::header::ACCEPT, "application/json")
             .header(http::header::CONTENT_TYPE, "application/json-patch+json")
-            .body(patch.to_string().into_bytes())
+            .body(Value::from(patch).to_string().into_bytes())
             .map_err(Error::HttpError)?;
         self.client.request::<IgnoredAny>(request).await.map(drop)
     }
@@ -286,6 +308,22 @@ fn published(event: &yusur_planner::Event) -> Event {
     }
 }
 
+/// The operations of a JSON patch (RFC 6902) that make these fields of the status what they are to be, and leave others alone.
+fn within(fields: &[&str], status: &Value) -> Vec<Value> {
+    let of = |field: &&str| {
+        let path = format!("/status/{field}");
+        match status.get(*field) {
+            Some(value) => vec![json!({ "op": "add", "path": path, "value": value })],
+            // What is not there cannot be removed.
+            None => vec![
+                json!({ "op": "add", "path": path, "value": null }),
+                json!({ "op": "remove", "path": path }),
+            ],
+        }
+    };
+    fields.iter().flat_map(of).collect()
+}
+
 /// How a write has ended for good; `None` where trying again may help.
 fn verdict(error: &Error) -> Option<Finished> {
     match error {
@@ -320,4 +358,27 @@ fn shortened(message: &str) -> String {
         end -= 1;
     }
     format!("{}…", &message[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn of_a_gateways_status_all_is_ours_but_one_field() {
+        let definitions = yusur_crds::manifest::definitions();
+        let gateways = definitions.iter();
+        let mut gateways = gateways.filter(|it| it.spec.names.kind == "EipGateway");
+        let schema = json!(gateways.next().map(|it| &it.spec.versions[0].schema));
+        let fields = schema["openAPIV3Schema"]["properties"]["status"]["properties"].as_object();
+        let fields: BTreeSet<&str> = fields
+            .into_iter()
+            .flatten()
+            .map(|it| it.0.as_str())
+            .collect();
+        let wanted = OF_GATEWAY.into_iter().chain(["sourcePorts"]);
+        assert_eq!(fields, wanted.collect());
+    }
 }

@@ -12,6 +12,7 @@ use yusur_planner::{Event, Kind, ObjectName, ObjectRef, Severity};
 use super::support::{Cluster, PATIENCE, eventually, items, vpc};
 
 const PATH: &str = "/apis/yusur.io/v1alpha1/vpcs/red";
+const GATEWAY: &str = "/apis/yusur.io/v1alpha1/eipgateways/internet";
 
 fn write(uid: &str, status: serde_json::Value) -> StatusWrite {
     StatusWrite {
@@ -162,6 +163,80 @@ async fn status_is_what_was_written_last_and_events_tell_of_it() {
         .clone();
     assert_eq!(status, json!({"observedGeneration": 5}));
 
+    queue.close();
+    writer.await.expect("it ends with the queue");
+}
+
+/// What gateway nodes tell in an EipGateway's status stays, whatever the controller says anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_tell_of_a_gateway_stays() {
+    let cluster = Cluster::start(true).await;
+    let admin = &cluster.admin;
+    let manifest = "apiVersion: yusur.io/v1alpha1\nkind: EipGateway\nmetadata: {name: internet}\n\
+        spec: {cidrs: [192.0.2.0/24], physicalNetwork: outside, nodes: [gw1, gw2]}\n";
+    admin.apply(manifest).expect("an EipGateway");
+    let there = || admin.get(GATEWAY).expect("an answer").expect("the gateway");
+    let created = there();
+    let uid = created["metadata"]["uid"].as_str().expect("a uid");
+    let (queue, mut receipts) = StatusQueue::new();
+    let writer = tokio::spawn(kubernetes::run(
+        cluster.client.clone(),
+        queue.clone(),
+        "replica-1".into(),
+        Options::new("yusur-system", "yusur", Duration::from_secs(15)).reference(),
+        Metrics::register(&mut Registry::default()),
+    ));
+    let tell = |uid: &str, status: serde_json::Value| {
+        let mut write = write(uid, status);
+        write.object = ObjectRef {
+            kind: Kind::EipGateway,
+            name: ObjectName::cluster("internet"),
+        };
+        queue.push(write);
+    };
+
+    // There is no status yet.
+    let own =
+        json!({"observedGeneration": 1, "activeNode": "gw1", "serviceGateway": {"node": "gw1"}});
+    tell(uid, own.clone());
+    assert_eq!(finished(&mut receipts).await, Finished::Written);
+    assert_eq!(there()["status"], own);
+
+    let observe = |remaining: i32| {
+        let ports =
+            json!({"node": "gw1", "remaining": remaining, "observedTime": "2026-01-02T03:04:05Z"});
+        let body = json!({"apiVersion": "yusur.io/v1alpha1", "kind": "EipGateway", "metadata": {"name": "internet"},
+            "status": {"sourcePorts": ports}});
+        let path = format!("{GATEWAY}/status?fieldManager=gateway-node");
+        let answer = admin
+            .request("PATCH", &path, Some(&body))
+            .expect("an answer");
+        assert_eq!(answer.code, 200, "{answer:?}");
+        ports
+    };
+    let ports = observe(60_000);
+    tell(uid, json!({"observedGeneration": 2, "activeNode": "gw2"}));
+    assert_eq!(finished(&mut receipts).await, Finished::Written);
+    let expected = json!({"observedGeneration": 2, "activeNode": "gw2", "sourcePorts": ports});
+    assert_eq!(there()["status"], expected);
+
+    // And what they tell is theirs: no conflict with the controller.
+    let ports = observe(50_000);
+    let expected = json!({"observedGeneration": 2, "activeNode": "gw2", "sourcePorts": ports});
+    assert_eq!(there()["status"], expected);
+
+    tell(
+        "4d5d5b0c-0000-4000-8000-000000000000",
+        json!({"observedGeneration": 3}),
+    );
+    assert_eq!(finished(&mut receipts).await, Finished::Gone);
+    tell(uid, json!({"activeNode": 7}));
+    let refused = finished(&mut receipts).await;
+    assert!(
+        matches!(&refused, Finished::Refused(words) if words.contains("activeNode")),
+        "{refused:?}"
+    );
+    assert_eq!(there()["status"], expected);
     queue.close();
     writer.await.expect("it ends with the queue");
 }

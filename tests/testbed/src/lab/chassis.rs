@@ -186,7 +186,7 @@ impl Chassis {
     /// If it fails, with its words.
     pub fn appctl(&self, arguments: &[&str]) -> Result<String> {
         run(Command::new("ovs-appctl")
-            .arg(format!("--target={}/ovs-vswitchd.ctl", self.dir.display()))
+            .arg(format!("--target={}", self.control().display()))
             .args(arguments))
     }
 
@@ -253,6 +253,11 @@ impl Chassis {
     /// Where its ovsdb-server listens.
     pub fn remote(&self) -> String {
         format!("unix:{}/db.sock", self.dir.display())
+    }
+
+    /// The control socket of its ovs-vswitchd.
+    pub fn control(&self) -> PathBuf {
+        self.dir.join("ovs-vswitchd.ctl")
     }
 
     /// The directory of its files.
