@@ -20,6 +20,12 @@ metadata: { name: young, namespace: a, uid: u-1, created: 10 }
 spec: { vpc: red, ports: [{ port: 80 }], backends: [{ kind: VM, addresses: [10.0.1.9] }] }
 ";
 
+const GATEWAY: &str = "
+kind: EipGateway
+metadata: { name: internet, uid: u-2 }
+spec: { cidrs: [192.0.2.0/24], physicalNetwork: outside, nodes: [n1], default: true, allowedNamespaces: { from: All } }
+";
+
 fn apply(inventory: &mut Inventory, text: &str) {
     for document in documents(text) {
         let Document::Change(change) = document else {
@@ -87,4 +93,61 @@ fn a_record_that_was_overtaken_counts_for_nothing() {
     inventory.recorded(&young, &second);
     let (made, _) = round(&mut inventory, &mut northbound, "young");
     assert_eq!(made, 1);
+}
+
+/// The external addresses that a unit's rows own.
+fn owned(northbound: &Memory, unit: &Unit) -> Vec<String> {
+    let label = unit.to_string();
+    let rows = northbound.database().rows("NAT");
+    let rows = rows.filter(|(_, row)| row.map_str("external_ids", "yusur.io/unit") == Some(&label));
+    let rows = rows.filter_map(|(_, row)| row.get_str("external_ip"));
+    rows.map(str::to_owned).collect()
+}
+
+#[test]
+fn an_external_address_that_is_no_longer_given_is_recorded_before_it_is_used() {
+    for (unit, given, asked) in [
+        (
+            Unit::Eip(ObjectName::new("a", "web")),
+            "{ kind: Eip, metadata: { name: web, namespace: a, uid: u-3 }, spec: { addresses: [192.0.2.9] } }",
+            "{ kind: Eip, metadata: { name: web, namespace: a, uid: u-3 }, spec: {} }",
+        ),
+        (
+            Unit::Service(ObjectName::new("a", "young")),
+            "{ kind: YusurService, metadata: { name: young, namespace: a, uid: u-1, created: 10 }, spec: { vpc: red, \
+             clusterIP: 10.96.0.1, ports: [{ port: 80 }], eip: { addresses: [192.0.2.9] } } }",
+            "{ kind: YusurService, metadata: { name: young, namespace: a, uid: u-1, created: 10 }, spec: { vpc: red, \
+             clusterIP: 10.96.0.1, ports: [{ port: 80 }], eip: {} } }",
+        ),
+    ] {
+        let mut northbound = Memory::new(schema());
+        let mut inventory = Inventory::new(Config::new(OWNER));
+        apply(&mut inventory, VPC);
+        apply(&mut inventory, GATEWAY);
+        apply(&mut inventory, given);
+        inventory.load(northbound.database());
+        // Planned, but what was sent never arrives.
+        let units = inventory.take_dirty(northbound.database(), 1000);
+        let lost = plan(&units, &inventory, northbound.database());
+        inventory.planned(&lost);
+        apply(&mut inventory, asked);
+        for group in &lost.groups {
+            inventory.lost(group);
+            inventory.put_back(&group.units);
+        }
+        inventory.load(northbound.database());
+        round(&mut inventory, &mut northbound, "young");
+        assert_eq!(
+            owned(&northbound, &unit),
+            [""; 0],
+            "{unit}: it is on no record yet"
+        );
+
+        let address: IpAddr = "192.0.2.9".parse().expect("an address");
+        inventory.recorded(&unit, &[address]);
+        // Looking at everything again does not undo that.
+        inventory.load(northbound.database());
+        round(&mut inventory, &mut northbound, "young");
+        assert_eq!(owned(&northbound, &unit), ["192.0.2.9"], "{unit}");
+    }
 }

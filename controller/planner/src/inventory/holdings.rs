@@ -114,10 +114,22 @@ impl Inventory {
             return;
         };
         holding.unrecorded = false;
-        self.dirty.add(unit.clone());
-        if let Unit::Eip(name) = unit {
-            self.users_changed(name);
+        match unit {
+            Unit::Eip(name) => {
+                if let Some(eip) = self.eips.get_mut(name) {
+                    eip.recorded = held;
+                }
+                self.users_changed(name);
+            }
+            Unit::Service(name) => {
+                let service = self.services.get_mut(name);
+                if let Some(external) = service.and_then(|service| service.external.as_mut()) {
+                    external.recorded = held;
+                }
+            }
+            _ => {}
         }
+        self.dirty.add(unit.clone());
     }
 
     /// Finds external addresses for all units that may need some.
@@ -339,7 +351,16 @@ impl Inventory {
                 None => missing.push(family),
             }
         }
-        after.unrecorded = before.unrecorded && stays && !after.claims.is_empty();
+        // Also what was given until now becomes allocated, if the spec no longer names it.
+        after.unrecorded = after.claims.iter().any(|address| {
+            let family = Family::of(address);
+            given.get(family).is_none()
+                && on_record.get(family) != Some(address)
+                && on_row
+                    .get_or_insert_with(|| row_addresses(unit, database))
+                    .get(family)
+                    != Some(address)
+        });
         let kept = |address: &IpAddr| stays && after.claims.iter().any(|other| other == *address);
         for address in before.claims.iter().filter(|address| !kept(address)) {
             self.release_from(before.gateway.as_ref(), unit, address);
