@@ -46,8 +46,6 @@ pub(crate) struct Gateway {
     pub(crate) pool: Pool,
     /// Units that found no free address.
     pub(super) starved: BTreeSet<Unit>,
-    /// The Vpcs that join it.
-    pub(super) vpcs: BTreeSet<Name>,
 }
 
 impl Gateway {
@@ -181,7 +179,6 @@ impl Gateway {
             problem: None,
             pool: Pool::default(),
             starved: BTreeSet::new(),
-            vpcs: BTreeSet::new(),
         };
         gateway.fit_pool();
         gateway
@@ -261,11 +258,13 @@ impl Inventory {
         for node in &mut new.nodes {
             *node = self.intern(&node.clone());
         }
+        let mut ranges_differ = true;
         if let Some(old) = self.gateways.remove(&name) {
             if old.same(&new) {
                 self.gateways.insert(name, old);
                 return;
             }
+            ranges_differ = old.cidrs != new.cidrs;
             if old.nodes == new.nodes {
                 new.order = old.order;
             }
@@ -273,7 +272,6 @@ impl Inventory {
             // That nodes which were not asked before take a while to find their order is no failure.
             new.last = old.last.filter(|last| new.nodes.contains(last));
             new.problem = old.problem;
-            new.vpcs = old.vpcs;
             new.starved = old.starved;
             new.pool = old.pool;
             new.fit_pool();
@@ -285,13 +283,16 @@ impl Inventory {
             new.last = new.serving.clone();
         }
         self.gateways.insert(name.clone(), new);
+        if ranges_differ {
+            // The Vpcs' routes to its inside router are by them.
+            self.vpcs_of_gateway_changed(&name);
+        }
         self.gateway_changed(&name);
     }
 
     pub(super) fn remove_gateway(&mut self, name: &Name) {
-        if let Some(gateway) = self.gateways.remove(name) {
-            // Its pool goes with it: whoever had an address of it has none.
-            self.joins.to_settle.extend(gateway.vpcs);
+        // Its pool goes with it: whoever had an address of it has none.
+        if self.gateways.remove(name).is_some() {
             self.gateway_changed(name);
         }
     }
@@ -301,22 +302,18 @@ impl Inventory {
         self.gateways_differ = true;
         self.dirty.add(Unit::Global);
         self.users_of_gateway_changed(name);
-        if let Some(gateway) = self.gateways.get(name) {
-            self.joins.to_settle.extend(gateway.vpcs.iter().cloned());
-        }
-        self.joins.to_settle.extend(self.joins.wishing(name));
-        self.joins.to_settle.extend(
-            self.vpcs
-                .iter()
-                .filter(|(_, vpc)| vpc.gateway.as_ref() == Some(name))
-                .map(|(vpc, _)| vpc.clone()),
-        );
-        if self.has_inside(name) {
-            // Their routes there are by its ranges.
-            self.vpcs_of_gateway_changed(name);
-        }
+        self.who_may_join_changed(name);
         // Behind the Vpcs: a group of chassis goes after the ports that are on it.
         self.dirty.add_gateway(name);
+    }
+
+    /// Whoever has joined a gateway, or asks to, is looked at.
+    fn who_may_join_changed(&mut self, name: &Name) {
+        let named = |(_, vpc): &(&Name, &super::Vpc)| vpc.gateway.as_ref() == Some(name);
+        let named = self.vpcs.iter().filter(named).map(|(vpc, _)| vpc);
+        let joined = self.joins.vpcs_of(name).chain(named).cloned();
+        let vpcs: Vec<Name> = joined.chain(self.joins.wishing(name)).collect();
+        self.joins.to_settle.extend(vpcs);
     }
 
     fn users_of_gateway_changed(&mut self, name: &Name) {
@@ -368,12 +365,7 @@ impl Inventory {
             }
             if gateway.problem != problem {
                 gateway.problem = problem;
-                self.joins.to_settle.extend(gateway.vpcs.iter().cloned());
-                self.joins.to_settle.extend(self.joins.wishing(name));
-                let named = |(_, vpc): &(&Name, &super::Vpc)| vpc.gateway.as_ref() == Some(name);
-                self.joins
-                    .to_settle
-                    .extend(self.vpcs.iter().filter(named).map(|(vpc, _)| vpc.clone()));
+                self.who_may_join_changed(name);
                 self.users_of_gateway_changed(name);
                 self.dirty.add(Unit::Global);
                 self.dirty.add_gateway(name);

@@ -27,6 +27,8 @@ pub(super) struct Joins {
     /// The gateways that VPCs must join, as far as they have been looked at.
     pub(super) needed: HashMap<Name, Name>,
     pub(super) joined: HashMap<Name, Join>,
+    /// The same by EIP gateway.
+    members: HashMap<Name, BTreeSet<Name>>,
     pub(super) numbers: HashMap<u32, Name>,
     /// VPCs for which no number was left.
     pub(super) starved: BTreeSet<Name>,
@@ -142,7 +144,7 @@ impl Joins {
     /// A VPC leaves. True if it had joined.
     pub(super) fn part(&mut self, vpc: &Name) -> bool {
         self.starved.remove(vpc);
-        let Some(join) = self.joined.remove(vpc) else {
+        let Some(join) = self.leave(vpc) else {
             return false;
         };
         self.numbers.remove(&join.number);
@@ -151,8 +153,27 @@ impl Joins {
     }
 
     pub(super) fn place(&mut self, vpc: &Name, gateway: Name, number: u32) {
+        self.leave(vpc);
+        let members = self.members.entry(gateway.clone()).or_default();
+        members.insert(vpc.clone());
         self.numbers.insert(number, vpc.clone());
         self.joined.insert(vpc.clone(), Join { gateway, number });
         self.starved.remove(vpc);
+    }
+
+    fn leave(&mut self, vpc: &Name) -> Option<Join> {
+        let join = self.joined.remove(vpc)?;
+        if let Some(members) = self.members.get_mut(&join.gateway) {
+            members.remove(vpc);
+            if members.is_empty() {
+                self.members.remove(&join.gateway);
+            }
+        }
+        Some(join)
+    }
+
+    /// The VPCs that have joined a gateway, also while its object is away.
+    pub(super) fn vpcs_of(&self, gateway: &Name) -> impl Iterator<Item = &Name> {
+        self.members.get(gateway).into_iter().flatten()
     }
 }

@@ -64,8 +64,7 @@ impl Inventory {
 
     /// The VPCs that have joined a gateway have other routes to it, or it to them.
     pub(super) fn vpcs_of_gateway_changed(&mut self, gateway: &Name) {
-        let vpcs = self.gateways.get(gateway).map(|gateway| &gateway.vpcs);
-        for vpc in vpcs.into_iter().flatten() {
+        for vpc in self.joins.vpcs_of(gateway) {
             self.dirty.add(Unit::Vpc(vpc.clone()));
         }
     }
@@ -136,12 +135,6 @@ impl Inventory {
                     }
                     continue;
                 }
-                if let Some(old) = current
-                    .as_ref()
-                    .and_then(|join| self.gateways.get_mut(&join.gateway))
-                {
-                    old.vpcs.remove(&vpc);
-                }
                 let Some(gateway) = wanted else {
                     self.joins.part(&vpc);
                     self.join_changed(&vpc);
@@ -206,11 +199,6 @@ impl Inventory {
 
     /// Who rests on the VPC's place on a join, and on its router there, is looked at.
     pub(super) fn join_changed(&mut self, vpc: &Name) {
-        if let Some(join) = self.joins.joined.get(vpc)
-            && let Some(gateway) = self.gateways.get_mut(&join.gateway)
-        {
-            gateway.vpcs.insert(vpc.clone());
-        }
         self.dirty.add(Unit::Vpc(vpc.clone()));
         let wishes = self.joins.wishes.get(vpc).into_iter().flatten();
         let mut services: Vec<ObjectName> = wishes.map(|((.., name), _)| name.clone()).collect();
