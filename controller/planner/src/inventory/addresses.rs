@@ -126,12 +126,16 @@ impl Inventory {
             return self.subnets.contains_key(asked).then(|| asked.clone());
         }
         // It stays where it was put, whatever its namespace's default becomes: its interface is set up for that. Only where
-        // it can be no more, because the range is another's or the VPC shuts it out, it is put anew.
+        // it can be no more, because the range is another's or the VPC shuts it out, it is put anew; and where there
+        // was no address for it.
         let namespace = &workload.name.namespace;
         let stays = |name: &Name| {
             let there = self.subnets.get(name).is_some_and(|subnet| !subnet.lost());
             there && !self.is_shut_out(namespace, name)
         };
+        if workload.starved {
+            return self.default_subnet(namespace);
+        }
         if let Some(current) = workload.subnet.as_ref().filter(|current| stays(current)) {
             return Some(current.clone());
         }
@@ -277,6 +281,11 @@ impl Inventory {
             return Vec::new();
         }
         self.claim_mac(id);
+        // One that cannot have what it asks for has no port: what it does not ask for it leaves to others.
+        let misfit = self
+            .subnets
+            .get(&name)
+            .is_some_and(|subnet| workload.misfit(subnet, &name).is_some());
         // What it had in another Subnet it was not given in this one.
         let row = self.port_row(&workload, database);
         let record: Addresses = row
@@ -309,6 +318,7 @@ impl Inventory {
                     (fits && !subnet.gateways.contains(&given)).then_some((given, GIVEN))
                 }
                 (None, None) => None,
+                (None, Some(_)) if misfit => None,
                 (None, Some(net)) => {
                     // What it has, else what its row says, else what its object says.
                     let known = [current, record.get(family), workload.reported.get(family)];
@@ -394,6 +404,11 @@ impl Inventory {
         }
         if starved {
             subnet.starved.insert(unit.clone());
+            let namespace = workload.name.namespace.clone();
+            let (free, created) = (workload.asks.is_none(), workload.header.created);
+            if free && self.default_subnet(&namespace).as_ref() != Some(&name) {
+                self.pending.insert((created, unit.clone()));
+            }
         }
         let Some(workload) = self.workloads.get_mut(id) else {
             return;

@@ -398,10 +398,10 @@ impl Inventory {
         self.buckets_changed(name);
     }
 
-    /// Workloads without a Subnet may have one now. VirtualMachineInstances have no row that says where they were put: they
-    /// follow their namespace's default.
+    /// Workloads without a Subnet, or with one that has no address left, may have another now. VirtualMachineInstances have
+    /// no row that says where they were put: they follow their namespace's default.
     fn unattached_changed(&mut self) {
-        let follows = |w: &Workload| w.nature == Nature::Vmi && w.asks.is_none();
+        let follows = |w: &Workload| w.asks.is_none() && (w.nature == Nature::Vmi || w.starved);
         let unattached: Vec<u32> = self
             .workloads
             .iter()

@@ -92,7 +92,7 @@ pub(crate) struct Workload {
     pub(crate) host_network: bool,
     /// Its port is bound and up.
     pub(crate) up: bool,
-    /// There was no free address for it.
+    /// There was no free address for it, or not of each family: it has no port.
     pub(crate) starved: bool,
     /// Shared by all that have the same.
     pub(crate) ports: Arc<[PortName]>,
