@@ -346,20 +346,11 @@ fn vnic_lacks(case: &Case<'_>, key: &Key, meta: &Meta, ports: &Ports) -> Option<
     if given.is_empty() && subnet.nets.is_empty() {
         return None;
     }
-    // One that asks for an address it cannot have may hold one of the other family.
-    let misfits = case.objects.vnics.values().any(|(_, other, _)| {
-        let given = case.meaning.given(other).unwrap_or_default();
-        other.subnet == spec.subnet && given.iter().any(|address| !subnet.fits(*address))
-    });
     for address in &given {
         let held = ports
             .values()
             .any(|port| port.subnet == spec.subnet && port.addresses.contains(address));
-        if held
-            || misfits
-            || !subnet.fits(*address)
-            || older_claim(case, key, meta, *address).is_some()
-        {
+        if held || !subnet.fits(*address) || older_claim(case, key, meta, *address).is_some() {
             return None;
         }
     }

@@ -14,7 +14,7 @@ use yusur_crds::{
 use super::ports::Ports;
 use super::topology::{belongs, groups};
 use super::{Case, Complaints, Rule};
-use crate::meaning::{Vpc, hosts, is_host, unicast};
+use crate::meaning::{Vpc, hosts, unicast};
 use crate::objects::{Key, Meta};
 use crate::rows::Entry;
 
@@ -244,10 +244,9 @@ fn addresses(
     };
     let vpc = &case.meaning.vpcs[spec.vpc.as_str()];
     for vip in vips {
-        let fits = families.contains(&vip.is_ipv4())
-            && vpc
-                .range(vip.is_ipv4())
-                .is_some_and(|range| given.contains(vip) || is_host(range, *vip));
+        // Also the last of the range: it was one among others before the range became smaller, and serves as well.
+        let range = vpc.range(vip.is_ipv4());
+        let fits = families.contains(&vip.is_ipv4()) && range.is_some_and(|net| net.contains(vip));
         complaints.unless(fits, Rule::Vip, || {
             format!("{vip} of service {key:?} is not of a range and family it is to have")
         });

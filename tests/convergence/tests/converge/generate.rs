@@ -1,6 +1,7 @@
 //! Small worlds: objects of every kind, with names and addresses so few that they meet.
 
 mod outside;
+mod world;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,6 +17,8 @@ use yusur_planner::{Kind, ObjectName, ObjectRef};
 
 use crate::dice::Dice;
 use crate::strangers::{THEIR_ROUTER, THEIR_SWITCH};
+
+pub use world::world;
 
 const NAMESPACES: &[&str] = &["a", "b"];
 const VPCS: &[&str] = &["red", "blue", "green", "teal"];

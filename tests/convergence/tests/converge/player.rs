@@ -117,7 +117,7 @@ impl<N: Northbound> Player<N> {
                     self.tell("the strangers give all names back");
                 }
             }
-            22 => self.wipe_or_restore(&mut dice),
+            22 => self.wipe_or_restore(&mut dice)?,
             23 => self.restart(&mut dice)?,
             24 => self.relist(&mut dice),
             25 => self.report(&mut dice),
@@ -269,9 +269,13 @@ impl<N: Northbound> Player<N> {
         }
     }
 
-    fn wipe_or_restore(&mut self, dice: &mut Dice<'_>) {
+    fn wipe_or_restore(&mut self, dice: &mut Dice<'_>) -> Result<(), String> {
         match dice.below(3) {
             0 => {
+                if self.unlabelled {
+                    // As before a restart: in the copy they would be nobody's.
+                    self.settle()?;
+                }
                 self.saved = Some((self.rows(), self.foreign.clone()));
                 self.tell("a copy of the Northbound is kept");
             }
@@ -283,7 +287,7 @@ impl<N: Northbound> Player<N> {
             }
             _ => {
                 let Some((rows, foreign)) = self.saved.clone() else {
-                    return;
+                    return Ok(());
                 };
                 self.wipe();
                 let inserts: Vec<Operation> = rows
@@ -300,6 +304,7 @@ impl<N: Northbound> Player<N> {
                 self.resynchronised(dice);
             }
         }
+        Ok(())
     }
 
     fn rows(&self) -> Backup {
@@ -376,7 +381,7 @@ impl<N: Northbound> Player<N> {
         };
         if self.flight.is_some() {
             if dice.chance(3) {
-                self.look_ahead(most);
+                self.look_ahead(most)?;
             }
             return Ok(true);
         }
@@ -400,15 +405,14 @@ impl<N: Northbound> Player<N> {
                 }
                 self.round = None;
             }
-            let Some(plan) = self.ahead.take().or_else(|| self.compare(most)) else {
+            let plan = match self.ahead.take() {
+                Some(plan) => Some(plan),
+                None => self.compare(most)?,
+            };
+            let Some(plan) = plan else {
                 return Ok(false);
             };
             self.inventory.planned(&plan);
-            recorded::first(
-                &self.objects,
-                &self.northbound.replica(),
-                &operations(&plan.groups),
-            )?;
             self.desk.extend(plan.verdicts);
             if !plan.groups.is_empty() {
                 self.round = Some(Round::new(plan.groups, bounds));
@@ -416,24 +420,26 @@ impl<N: Northbound> Player<N> {
         }
     }
 
-    fn compare(&mut self, most: usize) -> Option<Plan> {
+    fn compare(&mut self, most: usize) -> Result<Option<Plan>, String> {
         self.gather();
         let replica = self.northbound.replica();
         let mut units = self.inventory.take_dirty(&replica, most);
         if units.is_empty() {
-            return None;
+            return Ok(None);
         }
         units.retain(|unit| !self.held.contains(unit));
-        Some(plan(&units, &self.inventory, &replica))
+        let plan = plan(&units, &self.inventory, &replica);
+        recorded::first(&self.objects, &replica, &operations(&plan.groups))?;
+        Ok(Some(plan))
     }
 
     /// Plans while something is in flight, as the engine does.
-    fn look_ahead(&mut self, most: usize) {
+    fn look_ahead(&mut self, most: usize) -> Result<(), String> {
         if self.ahead.is_some() {
-            return;
+            return Ok(());
         }
-        let Some(plan) = self.compare(most) else {
-            return;
+        let Some(plan) = self.compare(most)? else {
+            return Ok(());
         };
         if plan.stands_beside(self.round.iter().flat_map(Round::groups)) {
             self.tell("planned ahead");
@@ -441,6 +447,7 @@ impl<N: Northbound> Player<N> {
         } else {
             self.inventory.put_back(plan.units());
         }
+        Ok(())
     }
 
     /// What is in flight comes to its end.
@@ -650,7 +657,9 @@ impl<N: Northbound> Player<N> {
         self.inventory = self.fresh(&order);
         // A Pod stays with a Subnet that cannot serve it for the time being. Its port, the record of this, is gone
         // meanwhile: one that just started puts it in another Subnet, if there is one for it.
-        // So does the service gateway of a gateway that is on none of its nodes: where it was last is on record nowhere.
+        // So does the service gateway of a gateway that is on none of its nodes: where it was last is on record nowhere. Nothing
+        // comes of it: the ports of Vpcs on the join are where the gateway is, so nobody reaches the service gateway either,
+        // and it follows as soon as the gateway is seen.
         if self.some_pod_waits() || self.some_gateway_is_nowhere() {
             return self.settle();
         }

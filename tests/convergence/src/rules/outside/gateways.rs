@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use ovsdb_model::Uuid;
 use yusur_crds::{ServiceGatewayPlacement, SourceAddress};
 
 use super::{Outcome, Place, packet};
-use crate::meaning::Gateway;
+use crate::meaning::{Ask, Gateway};
 use crate::network::{End, Segment};
 use crate::rules::{Case, Complaints, Rule};
 
@@ -31,12 +32,11 @@ fn rows(case: &Case<'_>, name: &str, gateway: &Gateway<'_>, complaints: &mut Com
     let unit = format!("eipgateway/{name}");
     let count = |table| case.content.of(table, &unit).len();
     let there = (count("Logical_Router"), count("Logical_Switch"));
-    let inside = usize::from(has_inside(case, name));
     let wanted = match gateway.stands {
-        true => (1 + inside, 2),
-        false => (0, 0),
+        true => [false, true].map(|sure| (1 + usize::from(has_inside(case, name, sure)), 2)),
+        false => [(0, 0); 2],
     };
-    complaints.unless(there == wanted, Rule::Gateway, || {
+    complaints.unless(wanted.contains(&there), Rule::Gateway, || {
         format!("EipGateway {name} has {there:?} routers and switches instead of {wanted:?}")
     });
     let Some(place) = case.places.gateways.get(name) else {
@@ -74,14 +74,25 @@ fn rows(case: &Case<'_>, name: &str, gateway: &Gateway<'_>, complaints: &mut Com
 }
 
 /// Whether a service that sees its clients, and has backends in several Vpcs, is reached by a gateway.
-fn has_inside(case: &Case<'_>, name: &str) -> bool {
+/// `sure`: for one that certainly has all addresses it asks for.
+fn has_inside(case: &Case<'_>, name: &str, sure: bool) -> bool {
+    let nets = &case.meaning.gateways[name].nets;
+    let full = |ask: &Ask<'_>| {
+        let held = |net: &IpNet| {
+            let mut holds = ask.holds.iter();
+            holds.any(|address| address.is_ipv4() == net.addr().is_ipv4())
+        };
+        ask.families.is_some() || nets.iter().all(held)
+    };
     let mut services = case.objects.services.iter();
     services.any(|(key, (_, spec, _))| {
         let ask = case.meaning.ask_of(key);
         crate::rules::services::crosses(spec)
             && spec.source_address == SourceAddress::Preserve
             && case.meaning.allows(&spec.vpc, &key.0)
-            && ask.is_some_and(|ask| ask.gateway == Some(name) && ask.settled())
+            && ask.is_some_and(|ask| {
+                ask.gateway == Some(name) && ask.settled() && (!sure || full(ask))
+            })
     })
 }
 

@@ -153,6 +153,10 @@ fn address_of<'a>(
         .filter(within)
         .map(|key| leads(spec(key)))
         .find(|leads| *leads != Leads::Gateway);
+    // An Eip waits for the router that its Vpc adopts.
+    let waits = users
+        .iter()
+        .any(|key| case.router(&spec(key).vpc).is_none());
     let mut numbers: BTreeSet<(&'static str, u16)> = [("tcp", 9), ("udp", 9)].into();
     for key in users {
         let ports = usable(spec(key)).into_iter();
@@ -168,9 +172,11 @@ fn address_of<'a>(
                 .any(|(of, port, _)| word(*of) == protocol && *port == number)
         };
         let owner = users.iter().find(asks).copied();
-        let reached = owner.map_or(Reached::No, |key| {
-            reached(case, key, (ask, gateway), address)
-        });
+        let reached = owner.map_or(Reached::No, |key| reached(case, key, (ask, gateway)));
+        let reached = match reached {
+            Reached::Yes if waits => Reached::Perhaps,
+            reached => reached,
+        };
         let from = |source| {
             let ways = case
                 .network
@@ -220,12 +226,7 @@ fn address_of<'a>(
 }
 
 /// Whether a service is reached by an address from outside.
-fn reached(
-    case: &Case<'_>,
-    key: &Key,
-    (ask, gateway): (&Ask<'_>, &str),
-    address: IpAddr,
-) -> Reached {
+fn reached(case: &Case<'_>, key: &Key, (ask, gateway): (&Ask<'_>, &str)) -> Reached {
     let spec = &case.objects.services[key].1;
     let joined = case.places.of_vpc(&spec.vpc) == Some(gateway);
     // Answers to the service gateway stay on the join.
@@ -234,7 +235,6 @@ fn reached(
         .holds
         .iter()
         .any(|address| case.leaves_by_itself(&spec.vpc, address.is_ipv4()));
-    let _ = address;
     let complete = has_its_families(case, key);
     if complete == Some(false) || !ask.complete() || !joined || (by_itself && !returns) {
         Reached::No
@@ -348,7 +348,15 @@ impl<'a> Outside<'a, '_> {
                 }
                 let found = found();
                 let closed = !spec.source_ranges.is_empty();
-                if closed && found == Outcome::Nothing {
+                // Where the Eip leads to this very Vpc for another service, its router ends what its workloads ask.
+                let ask = case.meaning.ask_of(self.key).map(|ask| ask.unit);
+                let mut services = case.objects.services.iter();
+                let ends_here = leads(spec) == Leads::Gateway
+                    && services.any(|(other, (_, spec, _))| {
+                        leads(spec) == Leads::Vpc(vpc)
+                            && case.meaning.ask_of(other).map(|ask| ask.unit) == ask
+                    });
+                if (closed || ends_here) && found == Outcome::Nothing {
                     continue;
                 }
                 complaints.unless(!closed, Rule::Isolation, || {

@@ -302,18 +302,27 @@ pub(super) fn check(
     }
 }
 
-/// Each backend is listed in proportion to its weight. Exactly so, while the list stays short.
+/// More entries than this no list has, but for one of each backend: then shares are near the weights' by two entries.
+const MOST_ENTRIES: u64 = 256;
+
+/// Each backend's share of the entries is its share of the weights.
 fn in_proportion(counts: &BTreeMap<SocketAddr, u64>, weights: &BTreeMap<SocketAddr, u64>) -> bool {
     let listed: u64 = counts.values().sum();
     let all: u64 = weights.values().sum();
+    let divisor = weights.values().copied().fold(0, gcd).max(1);
+    let exact = all / divisor <= MOST_ENTRIES;
     counts.iter().all(|(backend, count)| {
         let weight = weights.get(backend).copied().unwrap_or_default();
-        if listed < 200 {
-            count * all == weight * listed
-        } else {
-            (count * all).abs_diff(weight * listed) <= all * 2
+        let apart = (count * all).abs_diff(weight * listed);
+        match exact {
+            true => apart == 0,
+            false => apart * MOST_ENTRIES <= 2 * all * listed,
         }
     })
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// The addresses that are a VPC's: of its ports, its VMs, and named outright by the service itself.
