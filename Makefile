@@ -8,7 +8,7 @@ help: ## show this list
 demo: ## the product at work: three nodes and three gateways on this machine, requests through service addresses (STAY=1 keeps it running)
 	@scripts/demo
 
-test: ## everything: format, lints, licences, documentation, all tests (STAGES="lint tests" for some)
+test: ## everything: format, lints, licences, documentation, all tests (STAGES="lint tests" for some; AGAIN=1: packets too where nothing changed)
 	@scripts/test $(STAGES)
 
 bench: ## the benchmarks (BENCH=name for one, BENCH=whole for all parts together; FULL=1: also with 100,000 services)
