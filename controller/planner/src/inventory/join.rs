@@ -26,6 +26,8 @@ pub(super) struct Joins {
     pub(super) wishes: HashMap<Name, BTreeMap<(Need, i64, ObjectName), Name>>,
     /// The gateways that VPCs must join, as far as they have been looked at.
     pub(super) needed: HashMap<Name, Name>,
+    /// VPCs of which another gateway was needed when some service's wish was looked at.
+    pub(super) unsure: BTreeSet<Name>,
     pub(super) joined: HashMap<Name, Join>,
     /// The same by EIP gateway.
     members: HashMap<Name, BTreeSet<Name>>,

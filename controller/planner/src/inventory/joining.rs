@@ -19,6 +19,14 @@ use crate::unit::Unit;
 impl Inventory {
     /// What a service wants its VPCs to join may be another gateway, or other VPCs.
     pub(super) fn wish_changed(&mut self, name: &ObjectName) {
+        if let Some(service) = self.services.get(name)
+            && service.crosses()
+            && self.needed_gateway(&service.vpc) != self.joins.needed.get(&service.vpc)
+        {
+            // What its VPC needs is on the move, and may be what it was once all is settled.
+            self.joins.unsure.insert(service.vpc.clone());
+            self.joins.to_settle.insert(service.vpc.clone());
+        }
         let wish = self.wish_of(name);
         if self.joins.made.get(name) != wish.as_ref() {
             self.forget_wish(name);
@@ -121,7 +129,7 @@ impl Inventory {
                     }
                     None => self.joins.needed.remove(&vpc).is_some(),
                 };
-                if differs {
+                if self.joins.unsure.remove(&vpc) || differs {
                     // Where any gateway will do, its VPC's is the one.
                     for service in self.crossings_of(&vpc) {
                         self.wish_changed(&service);
