@@ -338,14 +338,19 @@ impl NorthboundArgs {
 impl SouthboundArgs {
     /// The Southbound as a remote, if its address was given.
     pub fn remote(&self) -> Option<Remote<'_>> {
-        (!self.sb_address.is_empty()).then(|| Remote {
-            addresses: &self.sb_address,
+        (!self.sb_address.is_empty()).then(|| self.remote_at(&self.sb_address))
+    }
+
+    /// The Southbound at these addresses, with the TLS that the flags say.
+    pub fn remote_at<'a>(&'a self, addresses: &'a [String]) -> Remote<'a> {
+        Remote {
+            addresses,
             ca_cert: self.sb_ca_cert.as_deref(),
             identity: self
                 .sb_certificate
                 .as_deref()
                 .zip(self.sb_private_key.as_deref()),
-        })
+        }
     }
 }
 

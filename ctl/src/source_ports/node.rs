@@ -120,17 +120,7 @@ impl Node {
     async fn datapath_of(&self, args: &Args, router: &str) -> anyhow::Result<String> {
         let own = self.southbound.iter().cloned().collect::<Vec<_>>();
         let flags = &args.southbound;
-        let remote = Remote {
-            addresses: match flags.sb_address.is_empty() {
-                true => &own,
-                false => &flags.sb_address,
-            },
-            ca_cert: flags.sb_ca_cert.as_deref(),
-            identity: flags
-                .sb_certificate
-                .as_deref()
-                .zip(flags.sb_private_key.as_deref()),
-        };
+        let remote = flags.remote().unwrap_or_else(|| flags.remote_at(&own));
         let name = Datum::map([("name", router)]);
         let builder = connect("OVN_Southbound", "--sb-address", remote)?
             .columns("Datapath_Binding", ["external_ids"])
