@@ -1,5 +1,6 @@
 //! `yusurctl`: what an operator does by hand. It finds things by the controller's flags.
 
+mod database;
 mod purge;
 mod source_ports;
 

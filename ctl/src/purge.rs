@@ -4,14 +4,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use ovsdb::model::{Datum, Mutation, Mutator, Name, Operation};
 use ovsdb::{Client, Lock, Transaction};
 use yusur_controller::cli::{self, NorthboundArgs};
 use yusur_controller::engine::{self, Authority};
 use yusur_planner::{Bounds, Config, Inventory, Round, nb, operations, plan};
 
-/// How long to wait for the Northbound, and for the lock.
+use crate::database;
+
+/// How long to wait for the lock.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Units planned at a time.
@@ -53,14 +55,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let owner = args.owner.as_str();
     let remote = args.northbound.remote();
     let builder = yusur_controller::run::connect("OVN_Northbound", "--nb-address", remote)?;
-    let client = engine::northbound(builder, owner)
-        .start()
-        .context("the Northbound")?;
-    let synced = tokio::time::timeout(PATIENCE, client.synced()).await;
-    if synced != Ok(true) {
-        let state = client.state().borrow().to_string();
-        bail!("the Northbound cannot be reached (--nb-address): {state}");
-    }
+    let builder = engine::northbound(builder, owner);
+    let client = database::synced(builder, "the Northbound", "--nb-address").await?;
     let there = count(&client, owner);
     if there.is_empty() {
         println!("The Northbound has no row of owner {owner}.");

@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use ovsdb::model::{Clause, Datum};
 use ovsdb::unixctl::Unixctl;
-use ovsdb::{Builder, Client};
 use yusur_controller::cli::Remote;
 use yusur_controller::run::connect;
 use yusur_planner::Unit;
 use yusur_planner::nb::Ids;
 
 use super::Args;
-
-/// How long to wait for a database.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::database;
 
 /// How long a dump may take: a million connections are a quarter of a gigabyte of text.
 const DUMP: Duration = Duration::from_secs(120);
@@ -51,7 +48,7 @@ impl Node {
         let builder = connect("Open_vSwitch", "--ovs-address", remote)?
             .columns("Open_vSwitch", ["external_ids"])
             .columns("Bridge", ["name", "external_ids", "datapath_type"]);
-        let client = synced(builder, "--ovs-address").await?;
+        let client = database::synced(builder, "the database", "--ovs-address").await?;
         let node = {
             let database = client.read();
             let mut bridges = database.rows("Bridge");
@@ -125,7 +122,7 @@ impl Node {
         let builder = connect("OVN_Southbound", "--sb-address", remote)?
             .columns("Datapath_Binding", ["external_ids"])
             .condition("Datapath_Binding", [Clause::includes("external_ids", name)]);
-        let client = synced(builder, "--sb-address").await?;
+        let client = database::synced(builder, "the database", "--sb-address").await?;
         let found = client
             .read()
             .rows("Datapath_Binding")
@@ -160,14 +157,4 @@ impl Node {
 fn router(owner: &str, gateway: &str) -> String {
     let router = Unit::ServiceGateway(gateway.into());
     Ids::new(owner.into()).name(router).to_string()
-}
-
-/// A client that knows the database's content.
-async fn synced(builder: Builder, flag: &str) -> anyhow::Result<Client> {
-    let client = builder.start().with_context(|| flag.to_owned())?;
-    if tokio::time::timeout(PATIENCE, client.synced()).await != Ok(true) {
-        let state = client.state().borrow().to_string();
-        bail!("the database cannot be reached ({flag}): {state}");
-    }
-    Ok(client)
 }
