@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ovsdb_model::Operation;
@@ -24,6 +25,26 @@ const GATEWAY: &str = "
 kind: EipGateway
 metadata: { name: internet, uid: u-2 }
 spec: { cidrs: [192.0.2.0/24], physicalNetwork: outside, nodes: [n1], default: true, allowedNamespaces: { from: All } }
+";
+
+const CROSSING: &str = "
+kind: EipGateway
+metadata: { name: internet, uid: u-2 }
+spec:
+  { cidrs: [192.0.2.0/24], physicalNetwork: outside, nodes: [n1, n2, n3], default: true, allowedNamespaces: { from: All } }
+---
+kind: Vpc
+metadata: { name: blue, uid: u-3 }
+spec: { allowedNamespaces: { from: All } }
+---
+kind: YusurService
+metadata: { name: wide, namespace: a, uid: u-4, created: 11 }
+spec:
+  vpc: red
+  clusterIP: 10.96.0.4
+  eip: { gateway: internet, address: 192.0.2.9 }
+  ports: [{ port: 80 }]
+  backends: [{ kind: VM, addresses: [10.0.1.9] }, { kind: VM, vpc: blue, addresses: [10.0.1.9] }]
 ";
 
 fn apply(inventory: &mut Inventory, text: &str) {
@@ -149,5 +170,44 @@ fn an_external_address_that_is_no_longer_given_is_recorded_before_it_is_used() {
         inventory.load(northbound.database());
         round(&mut inventory, &mut northbound, "young");
         assert_eq!(owned(&northbound, &unit), ["192.0.2.9"], "{unit}");
+    }
+}
+
+/// The chassis that the service gateway is pinned to.
+fn pinned(northbound: &Memory) -> Option<String> {
+    let mut routers = northbound.database().rows("Logical_Router");
+    routers.find_map(|(_, row)| row.map_str("options", "chassis").map(str::to_owned))
+}
+
+#[test]
+fn a_service_gateway_stays_where_it_is_while_nobody_knows_who_serves() {
+    for placement in ["WithGateway", "Apart"] {
+        let placed = format!("{{ serviceGateway: {{ placement: {placement} }}, cidrs");
+        let objects = CROSSING.replace("{ cidrs", &placed);
+        let mut northbound = Memory::new(schema());
+        let start = |northbound: &Memory, serving: &BTreeMap<String, String>| {
+            let mut inventory = Inventory::new(Config::new(OWNER));
+            apply(&mut inventory, VPC);
+            apply(&mut inventory, &objects);
+            inventory.serving(serving);
+            inventory.load(northbound.database());
+            inventory.sweep(northbound.database());
+            inventory
+        };
+        let second = BTreeMap::from([("internet".to_owned(), "n2".to_owned())]);
+        let mut running = start(&northbound, &second);
+        for _ in 0..4 {
+            round(&mut running, &mut northbound, "wide");
+        }
+        let home = pinned(&northbound).expect("a service gateway");
+        assert_eq!(home == "n2", placement == "WithGateway", "{home}");
+
+        // The gateway is on no chassis now, and the controller starts anew.
+        running.serving(&BTreeMap::new());
+        round(&mut running, &mut northbound, "wide");
+        assert_eq!(pinned(&northbound).as_ref(), Some(&home), "{placement}");
+        let mut restarted = start(&northbound, &BTreeMap::new());
+        round(&mut restarted, &mut northbound, "wide");
+        assert_eq!(pinned(&northbound).as_ref(), Some(&home), "{placement}");
     }
 }

@@ -7,7 +7,7 @@ use yusur_crds::ServiceGatewayPlacement;
 
 use super::{Gateway, Inventory};
 use crate::name::Name;
-use crate::nb::{self, HaChassis, HaChassisGroup};
+use crate::nb::{self, HaChassis, HaChassisGroup, LogicalRouter};
 
 /// The order in which a gateway's nodes are to serve.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub(crate) struct Order {
     pub(crate) nodes: Vec<Name>,
     /// Those that another has taken over from, and of which nobody has said since that they are well.
     pub(crate) failed: BTreeSet<Name>,
+    /// The node that the service gateway was pinned to when this planner first looked: there it stays until somebody has
+    /// seen which node serves.
+    pinned: Option<Name>,
 }
 
 impl Order {
@@ -38,7 +41,7 @@ impl Inventory {
             self.recorded_order(name, gateway, database)
                 .unwrap_or_else(|| Order {
                     nodes: gateway.nodes.clone(),
-                    failed: BTreeSet::new(),
+                    ..Order::default()
                 })
         } else {
             gateway.order.clone()
@@ -75,8 +78,13 @@ impl Inventory {
             .map_str("external_ids", nb::FAILED)
             .unwrap_or_default();
         let failed: BTreeSet<&str> = failed.split(',').collect();
+        let router = database.row(LogicalRouter::NAME, self.ids.service_gateway(name));
+        let pinned = router.and_then(|router| router.map_str("options", "chassis"));
+        let mut nodes = gateway.nodes.iter();
+        let pinned = pinned.and_then(|pinned| nodes.find(|node| **self.chassis(node) == *pinned));
         let nodes = gateway.nodes.iter();
         Some(Order {
+            pinned: pinned.cloned(),
             nodes: order.into_iter().map(|(_, node)| node).collect(),
             failed: nodes
                 .filter(|node| failed.contains(&***node))
@@ -111,20 +119,23 @@ impl Inventory {
     }
 
     /// The node that a gateway's service gateway is pinned to. With the gateway: the one it is on itself, as far as anybody
-    /// knows. Apart: the first of the others that is well; if none is, with the gateway all the same.
+    /// knows. Apart: the first of the others that is well; if none is, with the gateway all the same. Where nobody knows, it
+    /// stays where it is: a restarted controller must not move it for want of memory.
     pub(crate) fn service_gateway_node<'a>(&self, gateway: &'a Gateway) -> Option<&'a Name> {
         let seen = gateway.serving.as_ref().or(gateway.last.as_ref());
         let seen = seen.filter(|node| gateway.nodes.contains(node));
         let order = &gateway.order;
-        let with = seen.or(order.nodes.first());
-        let well = |node: &&Name| {
-            Some(*node) != with && self.node_serves(node) && !order.failed.contains(*node)
-        };
-        let apart = match gateway.placement {
-            ServiceGatewayPlacement::WithGateway => None,
-            ServiceGatewayPlacement::Apart => order.nodes.iter().find(well),
-        };
-        apart.or(with)
+        let pinned = order.pinned.as_ref().filter(|_| seen.is_none());
+        let well = |node: &&Name| self.node_serves(node) && !order.failed.contains(*node);
+        match gateway.placement {
+            ServiceGatewayPlacement::WithGateway => seen.or(pinned).or(order.nodes.first()),
+            ServiceGatewayPlacement::Apart => {
+                let with = seen.or(order.nodes.first());
+                let mut others = order.nodes.iter().filter(|node| Some(*node) != with);
+                let apart = pinned.filter(well).or_else(|| others.find(well));
+                apart.or(with)
+            }
+        }
     }
 
     fn node_serves(&self, node: &Name) -> bool {
