@@ -516,23 +516,23 @@ pub fn indexes(owner: &str) -> Vec<(&'static str, Index)> {
     for table in TABLES {
         let unit = if table.name == LoadBalancerGroup::NAME {
             let prefix = prefix.clone();
-            Index::new(BY_UNIT, move |row, keys| {
+            Index::new(BY_UNIT, move |row, key| {
                 if let Some(vpc) = row
                     .get_str("name")
                     .and_then(|name| name.strip_prefix(&prefix))
                 {
                     let vpc = vpc.strip_suffix(ON_SWITCHES).unwrap_or(vpc);
-                    keys.push(Atom::from(Unit::Vpc(vpc.into()).to_string()));
+                    key(&Atom::from(Unit::Vpc(vpc.into()).to_string()));
                 }
             })
         } else {
             let owner = owner.to_owned();
-            Index::new(BY_UNIT, move |row, keys| {
+            Index::new(BY_UNIT, move |row, key| {
                 if row.map_str("external_ids", OWNER) == Some(&owner) {
                     let unit = row
                         .get("external_ids")
                         .and_then(|ids| ids.get(&Atom::literal(UNIT)));
-                    keys.push(unit.cloned().unwrap_or(Atom::literal("")));
+                    key(unit.unwrap_or(&Atom::literal("")));
                 }
             })
         };

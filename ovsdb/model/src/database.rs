@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::atom::{Atom, Name};
 use crate::batch::{Batch, RowChange};
-use crate::index::{Index, IndexState};
+use crate::index::{Found, Index, IndexState};
 use crate::row::Row;
 use crate::table::{RowError, Table};
 
@@ -42,7 +42,7 @@ impl Database {
             .retain(|state| state.index.name != index.name);
         let mut state = IndexState::new(index);
         for (uuid, row) in &content.rows {
-            state.change(*uuid, None, Some(row));
+            state.change(*uuid, None, Some(row), &content.rows);
         }
         content.indexes.push(state);
     }
@@ -83,29 +83,26 @@ impl Database {
         key: &Atom,
     ) -> impl Iterator<Item = (Uuid, &Arc<Row>)> {
         let content = self.tables.get(table);
-        let found = content
-            .and_then(|content| content.index(index))
-            .map(|state| state.find(key));
-        let rows = found.into_iter().flatten();
+        let rows = content
+            .and_then(|content| content.find(index, key))
+            .into_iter()
+            .flatten();
         rows.filter_map(move |uuid| content?.rows.get(&uuid).map(|row| (uuid, row)))
     }
 
     /// The number of rows that have `key` in the index called `index`, without visiting them.
     pub fn count(&self, table: &str, index: &str, key: &Atom) -> usize {
-        let index = self
-            .tables
-            .get(table)
-            .and_then(|content| content.index(index));
-        index.map_or(0, |state| state.find(key).len())
+        let content = self.tables.get(table);
+        content
+            .and_then(|content| content.find(index, key))
+            .map_or(0, |found| found.len())
     }
 
-    /// The keys that the index called `index` has at present, in no order.
-    pub fn keys(&self, table: &str, index: &str) -> impl Iterator<Item = &Atom> {
-        let index = self
-            .tables
-            .get(table)
-            .and_then(|content| content.index(index));
-        index.into_iter().flat_map(IndexState::keys)
+    /// The keys that the index called `index` has at present, in no order, each once. Costs a walk over the rows.
+    pub fn keys(&self, table: &str, index: &str) -> impl Iterator<Item = Atom> {
+        let content = self.tables.get(table);
+        let keys = content.and_then(|content| Some(content.index(index)?.keys(&content.rows)));
+        keys.into_iter().flatten()
     }
 
     /// True if the table has an index of that name.
@@ -123,7 +120,7 @@ impl Database {
         let indexes = content
             .indexes
             .iter()
-            .map(|state| state.memory(content.rows.len()))
+            .map(IndexState::memory)
             .sum::<usize>();
         content.row_bytes + content.rows.allocation_size() + indexes
     }
@@ -166,6 +163,10 @@ impl TableContent {
         self.indexes.iter().find(|state| state.index.name == name)
     }
 
+    fn find(&self, index: &str, key: &Atom) -> Option<Found<'_>> {
+        Some(self.index(index)?.find(key, &self.rows))
+    }
+
     /// Makes room for a first dump in one go; later, room grows as it is needed.
     pub(crate) fn expect(&mut self, rows: usize) {
         if self.rows.is_empty() {
@@ -197,7 +198,7 @@ impl TableContent {
         self.row_bytes = (self.row_bytes + new.as_deref().map_or(0, shared_bytes))
             .saturating_sub(old.as_deref().map_or(0, shared_bytes));
         for index in &mut self.indexes {
-            index.change(uuid, old.as_deref(), new.as_deref());
+            index.change(uuid, old.as_deref(), new.as_deref(), &self.rows);
         }
         Some(RowChange {
             table: table.clone(),

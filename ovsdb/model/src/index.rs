@@ -1,20 +1,25 @@
 //! Indexes: from a key that is computed from a row to the rows that have it.
+//!
+//! An index keeps no keys: the rows have them. It keeps a part of each key's hash, and asks the row. That is less than half
+//! the memory, and the row is what whoever asks wants to see next. Only keys that several rows share are kept.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use uuid::Uuid;
 
 use crate::atom::{Atom, Name};
 use crate::datum::Datum;
 use crate::row::Row;
 
-/// Computes the keys of a row: pushes none, one or several.
-type KeysOf = dyn Fn(&Row, &mut Vec<Atom>) + Send + Sync;
+/// Computes the keys of a row: names none, one or several.
+type KeysOf = dyn Fn(&Row, &mut dyn FnMut(&Atom)) + Send + Sync;
+
+/// The rows of a table.
+type Rows = HashMap<Uuid, Arc<Row>>;
 
 /// The declaration of an index on a table of the replica.
 #[derive(Clone)]
@@ -31,10 +36,11 @@ enum Keys {
 }
 
 impl Index {
-    /// The index `name`: `keys` pushes the keys under which a row shall be found. It must depend on the row alone.
+    /// The index `name`: `keys` names the keys under which a row shall be found, by calling what it is handed with each.
+    /// It must depend on the row alone.
     pub fn new(
         name: impl Into<Name>,
-        keys: impl Fn(&Row, &mut Vec<Atom>) + Send + Sync + 'static,
+        keys: impl Fn(&Row, &mut dyn FnMut(&Atom)) + Send + Sync + 'static,
     ) -> Self {
         Self {
             name: name.into(),
@@ -55,9 +61,24 @@ impl Index {
     pub fn map_key(column: impl Into<Name>, key: &str) -> Self {
         let (column, key) = (column.into(), Atom::from(key));
         let name = format!("{column}:{}", key.as_str().unwrap_or_default());
-        Self::new(name, move |row, keys| {
-            keys.extend(row.get(&column).and_then(|map| map.get(&key)).cloned())
+        Self::new(name, move |row, name_key| {
+            row.get(&column)
+                .and_then(|map| map.get(&key))
+                .into_iter()
+                .for_each(name_key);
         })
+    }
+
+    /// Whether the row is to be found under `key`.
+    fn has(&self, row: &Row, key: &Atom) -> bool {
+        match &self.keys {
+            Keys::Column => row.get(&self.name).is_some_and(|datum| datum.contains(key)),
+            Keys::Computed(keys) => {
+                let mut found = false;
+                keys(row, &mut |own| found |= own == key);
+                found
+            }
+        }
     }
 }
 
@@ -65,17 +86,6 @@ impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Index").field(&self.name).finish()
     }
-}
-
-/// The rows that share a key: nearly always one.
-#[derive(Debug)]
-enum Rows {
-    One(Uuid),
-    #[expect(
-        clippy::box_collection,
-        reason = "two thirds the size of a set in place"
-    )]
-    Many(Box<BTreeSet<Uuid>>),
 }
 
 /// An index and its content.
@@ -88,7 +98,32 @@ pub(crate) struct IndexState {
 }
 
 #[derive(Debug, Default)]
-struct Entries(HashMap<Atom, Rows>);
+struct Entries {
+    hasher: DefaultHashBuilder,
+    /// The row of each key that one row alone has.
+    single: HashTable<Entry>,
+    /// The rows of the keys that several had at once, until none has.
+    shared: HashMap<Atom, BTreeSet<Uuid>>,
+}
+
+/// One key of one row.
+#[derive(Debug)]
+struct Entry {
+    hash: KeyHash,
+    row: Uuid,
+}
+
+/// Part of a key's hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct KeyHash(u32);
+
+impl KeyHash {
+    /// As a hash table wants it: both the low and the high bits tell keys apart. (Fibonacci hashing: the factor is 2^64
+    /// divided by the golden ratio.)
+    fn spread(self) -> u64 {
+        u64::from(self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
 
 impl IndexState {
     pub(crate) fn new(index: Index) -> Self {
@@ -99,14 +134,20 @@ impl IndexState {
         }
     }
 
-    /// Fits the index to a row's change.
-    pub(crate) fn change(&mut self, uuid: Uuid, old: Option<&Row>, new: Option<&Row>) {
+    /// Fits the index to a row's change, which `rows` shows already.
+    pub(crate) fn change(&mut self, uuid: Uuid, old: Option<&Row>, new: Option<&Row>, rows: &Rows) {
+        let change = Change {
+            index: &self.index,
+            uuid,
+            rows,
+        };
         let keys = match &self.index.keys {
             Keys::Column => {
                 let [old, new] = [old, new].map(|row| row?.get(&self.index.name));
                 // Most changes leave an index's keys alone.
                 if old != new {
-                    self.entries.change(uuid, elements(old), elements(new));
+                    self.entries
+                        .change(&change, || elements(old), || elements(new));
                 }
                 return;
             }
@@ -114,98 +155,157 @@ impl IndexState {
         };
         for (row, sorted) in [old, new].into_iter().zip(&mut self.keys) {
             if let Some(row) = row {
-                keys(row, sorted);
+                keys(row, &mut |key| sorted.push(key.clone()));
             }
             sorted.sort_unstable();
             sorted.dedup();
         }
         let [before, after] = &mut self.keys;
         if before != after {
-            self.entries.change(uuid, before.iter(), after.iter());
+            self.entries
+                .change(&change, || before.iter(), || after.iter());
         }
         before.clear();
         after.clear();
     }
 
     /// The rows under `key`, sorted.
-    pub(crate) fn find(&self, key: &Atom) -> Found<'_> {
-        match self.entries.0.get(key) {
-            None => Found::None,
-            Some(Rows::One(uuid)) => Found::One(Some(*uuid)),
-            Some(Rows::Many(rows)) => Found::Many(rows.iter()),
+    pub(crate) fn find(&self, key: &Atom, rows: &Rows) -> Found<'_> {
+        match self.entries.shared(key) {
+            Some(found) => Found::Many(found.iter()),
+            None => Found::One(self.entries.single(&self.index, key, rows, None)),
         }
     }
 
-    /// All keys, in no order.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &Atom> {
-        self.entries.0.keys()
+    /// All keys, in no order. Walks the rows.
+    pub(crate) fn keys(&self, rows: &Rows) -> impl Iterator<Item = Atom> + use<> {
+        let mut all = HashSet::new();
+        for row in rows.values() {
+            match &self.index.keys {
+                Keys::Column => all.extend(elements(row.get(&self.index.name)).cloned()),
+                Keys::Computed(keys) => keys(row, &mut |key| {
+                    all.insert(key.clone());
+                }),
+            }
+        }
+        all.into_iter()
     }
 
-    /// An estimate of the bytes the index holds; rows that share a key are counted as if they did not.
-    pub(crate) fn memory(&self, rows: usize) -> usize {
-        self.entries.0.allocation_size()
-            + rows.saturating_sub(self.entries.0.len()) * size_of::<Uuid>() * 2
+    /// An estimate of the bytes the index holds.
+    pub(crate) fn memory(&self) -> usize {
+        let Entries { single, shared, .. } = &self.entries;
+        // A set keeps its elements in nodes that are half full at the least.
+        let sets = shared.values().map(BTreeSet::len).sum::<usize>() * size_of::<Uuid>() * 2;
+        single.allocation_size() + shared.allocation_size() + sets
     }
+}
+
+/// The row that changes an index.
+struct Change<'a> {
+    index: &'a Index,
+    uuid: Uuid,
+    rows: &'a Rows,
 }
 
 impl Entries {
     /// Replaces a row's sorted keys: touches those that differ, of thousands perhaps one.
-    fn change<'a>(
+    fn change<'a, B, A>(
         &mut self,
-        uuid: Uuid,
-        before: impl Iterator<Item = &'a Atom>,
-        after: impl Iterator<Item = &'a Atom>,
-    ) {
-        let (mut before, mut after) = (before.peekable(), after.peekable());
-        loop {
-            let order = match (before.peek(), after.peek()) {
-                (Some(old), Some(new)) => old.cmp(new),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (None, None) => return,
-            };
-            let old = before.next_if(|_| order.is_le());
-            let new = after.next_if(|_| order.is_ge());
-            match (old, new) {
-                (Some(old), None) => self.remove(old, uuid),
-                (None, Some(new)) => self.insert(new.clone(), uuid),
-                _ => {}
-            }
+        change: &Change<'_>,
+        before: impl Fn() -> B,
+        after: impl Fn() -> A,
+    ) where
+        B: Iterator<Item = &'a Atom>,
+        A: Iterator<Item = &'a Atom>,
+    {
+        // First what goes: of two keys that look alike in their hash, the row's old one must not be taken for the new.
+        for key in differing(before(), after()) {
+            self.remove(key, change.uuid);
+        }
+        for key in differing(after(), before()) {
+            self.insert(key, change);
         }
     }
 
-    fn insert(&mut self, key: Atom, uuid: Uuid) {
-        match self.0.entry(key) {
-            Entry::Vacant(free) => {
-                free.insert(Rows::One(uuid));
-            }
-            Entry::Occupied(mut taken) => match taken.get_mut() {
-                Rows::One(other) if *other == uuid => {}
-                Rows::One(other) => {
-                    *taken.get_mut() = Rows::Many(Box::new(BTreeSet::from([*other, uuid])));
-                }
-                Rows::Many(rows) => {
-                    rows.insert(uuid);
-                }
-            },
-        }
-    }
-
-    fn remove(&mut self, key: &Atom, uuid: Uuid) {
-        let Some(rows) = self.0.get_mut(key) else {
+    /// A key that the row did not have.
+    fn insert(&mut self, key: &Atom, change: &Change<'_>) {
+        let row = change.uuid;
+        if !self.shared.is_empty()
+            && let Some(rows) = self.shared.get_mut(key)
+        {
+            rows.insert(row);
             return;
-        };
-        let left = match rows {
-            Rows::One(only) => *only != uuid,
-            Rows::Many(rows) => {
-                rows.remove(&uuid);
-                !rows.is_empty()
+        }
+        match self.single(change.index, key, change.rows, Some(row)) {
+            Some(other) => {
+                self.remove(key, other);
+                self.shared.insert(key.clone(), [other, row].into());
             }
-        };
-        if !left {
-            self.0.remove(key);
+            None => {
+                let hash = self.hash(key);
+                let entry = Entry { hash, row };
+                self.single
+                    .insert_unique(hash.spread(), entry, |entry| entry.hash.spread());
+            }
         }
     }
+
+    /// A key that the row had.
+    fn remove(&mut self, key: &Atom, row: Uuid) {
+        if !self.shared.is_empty()
+            && let Some(rows) = self.shared.get_mut(key)
+        {
+            rows.remove(&row);
+            if rows.is_empty() {
+                self.shared.remove(key);
+            }
+            return;
+        }
+        let hash = self.hash(key);
+        let its = |entry: &Entry| entry.hash == hash && entry.row == row;
+        if let Ok(entry) = self.single.find_entry(hash.spread(), its) {
+            entry.remove();
+        }
+    }
+
+    /// The rows of a key that several share.
+    fn shared(&self, key: &Atom) -> Option<&BTreeSet<Uuid>> {
+        // Nearly always there is none, and then nothing need be hashed.
+        (!self.shared.is_empty())
+            .then(|| self.shared.get(key))
+            .flatten()
+    }
+
+    /// The row, another than `but`, that alone has the key.
+    fn single(&self, index: &Index, key: &Atom, rows: &Rows, but: Option<Uuid>) -> Option<Uuid> {
+        if self.single.is_empty() {
+            return None;
+        }
+        let hash = self.hash(key);
+        let has = |entry: &Entry| {
+            entry.hash == hash
+                && Some(entry.row) != but
+                && rows.get(&entry.row).is_some_and(|row| index.has(row, key))
+        };
+        self.single.find(hash.spread(), has).map(|entry| entry.row)
+    }
+
+    fn hash(&self, key: &Atom) -> KeyHash {
+        // The lower half.
+        KeyHash(self.hasher.hash_one(key) as u32)
+    }
+}
+
+/// The keys of the first that the second does not have; both are sorted.
+fn differing<'a>(
+    these: impl Iterator<Item = &'a Atom>,
+    those: impl Iterator<Item = &'a Atom>,
+) -> impl Iterator<Item = &'a Atom> {
+    let mut those = those.peekable();
+    these.filter(move |key| {
+        while those.next_if(|other| other < key).is_some() {}
+        those.peek() != Some(key)
+    })
 }
 
 /// The elements of a set, or the keys of a map, sorted.
@@ -219,7 +319,6 @@ fn elements(datum: Option<&Datum>) -> impl Iterator<Item = &Atom> {
 /// Iterates over the rows under one key.
 #[derive(Debug)]
 pub(crate) enum Found<'a> {
-    None,
     One(Option<Uuid>),
     Many(std::collections::btree_set::Iter<'a, Uuid>),
 }
@@ -229,7 +328,6 @@ impl Iterator for Found<'_> {
 
     fn next(&mut self) -> Option<Uuid> {
         match self {
-            Self::None => None,
             Self::One(uuid) => uuid.take(),
             Self::Many(rows) => rows.next().copied(),
         }
@@ -237,7 +335,6 @@ impl Iterator for Found<'_> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = match self {
-            Self::None => 0,
             Self::One(uuid) => usize::from(uuid.is_some()),
             Self::Many(rows) => rows.len(),
         };
