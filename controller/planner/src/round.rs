@@ -4,7 +4,9 @@
 //! A refused transaction is halved until the groups that cannot be written stand alone (decision 5). Groups that rest
 //! on rows of a group that failed are left out with it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use hashbrown::{HashMap, HashSet};
 
 use crate::plan::Group;
 

@@ -87,7 +87,7 @@ pub fn run<N: Northbound>(
 
 fn latest(verdicts: Vec<Verdict>) -> Vec<Verdict> {
     let mut last: Vec<Verdict> = Vec::new();
-    let mut positions = std::collections::HashMap::new();
+    let mut positions = hashbrown::HashMap::new();
     for verdict in verdicts {
         match positions.get(&verdict.unit) {
             Some(&at) => last[at] = verdict,

@@ -1,9 +1,9 @@
 //! Backends of a service, and the text OVN wants of them.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use hashbrown::HashSet;
 use yusur_crds::Protocol;
 
 use crate::family::Family;

@@ -1,6 +1,8 @@
 //! Which services look for backends in which other VPCs, and the addresses that they have there.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
 
 use super::external::Leads;
 use super::service::Service;

@@ -1,6 +1,8 @@
 //! The queue of units to look at again: first in, first out, each at most once.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use hashbrown::HashSet;
 
 use crate::name::Name;
 use crate::unit::Unit;

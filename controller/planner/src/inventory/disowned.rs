@@ -1,8 +1,7 @@
 //! Rows of ours whose labels somebody took off: whose they were, so that they do not outlive it. A process that starts
 //! later cannot know.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use ovsdb_model::Uuid;
 
 use crate::nb::TableSpec;

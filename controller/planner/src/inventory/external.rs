@@ -1,7 +1,8 @@
 //! What services want of the outside, and who of them wants the same.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
+use hashbrown::HashMap;
 use ipnet::IpNet;
 use yusur_crds::{EipRequest, Protocol, SourceAddress};
 

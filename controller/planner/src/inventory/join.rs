@@ -1,6 +1,8 @@
 //! The joins of VPCs to EIP gateways, and what services wish of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
 
 use super::crossing::BalancedOn;
 use super::external::Need;

@@ -3,7 +3,9 @@
 //! Thousands of Pods carry the same few labels: each `key=value` is kept once, counted, and dropped with its last user
 //! (unlike plain interning, which would grow for ever with labels that are unique to a Pod).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
 
 use crate::name::Name;
 

@@ -28,10 +28,11 @@ mod slots;
 mod topology;
 mod workload;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use hashbrown::{HashMap, HashSet};
 use ovsdb_model::{Database, Uuid};
 use yusur_crds::{
     SubnetSpec, SubnetStatus, VNicSpec, VNicStatus, VpcSpec, VpcStatus, YusurServiceSpec,

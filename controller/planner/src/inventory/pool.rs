@@ -4,9 +4,10 @@
 //! Allocation goes upwards through addresses never used, then through freed ones, the longest-freed first, so that what
 //! still remembers an old holder (a client, a neighbour cache, a conntrack entry) has had the most time to forget.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use crate::family::Family;
@@ -579,7 +580,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Allocate(n) => {
-                        let free = allowed.iter().filter(|a| !model.contains_key(a)).count();
+                        let free = allowed.iter().filter(|a| !model.contains_key(*a)).count();
                         match pool.allocate(Family::V4, &unit(n), OLD) {
                             Some(IpAddr::V4(got)) => {
                                 let got = got.octets()[3];
@@ -613,7 +614,7 @@ mod tests {
                     let holder = model.get(&n).and_then(|c| c.first()).map(|(_, u)| u.clone());
                     prop_assert_eq!(pool.holder(at(n)).cloned(), holder);
                 }
-                let taken = allowed.iter().filter(|a| model.contains_key(a)).count();
+                let taken = allowed.iter().filter(|a| model.contains_key(*a)).count();
                 prop_assert_eq!(pool.usage(Family::V4), (taken as u128, allowed.len() as u128));
             }
         }

@@ -2,9 +2,10 @@
 //! of the VPC's share of the range of per-VPC VIPs: what leads into the VPC is sent there, and balanced by its own
 //! router, so that ranges of the VPCs may be the same.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use hashbrown::HashMap;
 use ovsdb_model::{Database, Datum, Table};
 
 use super::crossing::NUMBERS;

@@ -1,8 +1,9 @@
 //! Vpcs, Subnets, namespaces, nodes: few objects, on which many depend.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use hashbrown::HashMap;
 use ipnet::IpNet;
 use ovsdb_model::Uuid;
 use yusur_crds::{NamespaceRule, NamespacesFrom, SubnetSpec, VpcSpec};

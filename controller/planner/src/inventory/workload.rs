@@ -1,10 +1,10 @@
 //! Workloads: what a backend's selector may match. Pods, VNics and VirtualMachineInstances in one arena, kept small:
 //! there are tens of thousands of them.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use yusur_crds::{BackendKind, OwnerKind, Protocol, VNicSpec, VNicStatus};
 
 use super::contradiction;

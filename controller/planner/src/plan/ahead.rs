@@ -4,8 +4,7 @@
 //! it only adds rows, and the plan only adds others, neither sees the other: the plan is what it would be afterwards,
 //! however the transaction ends. That is the shape of a start, where there is most to plan.
 
-use std::collections::HashSet;
-
+use hashbrown::HashSet;
 use ovsdb_model::Uuid;
 
 use super::diff::Edit;

@@ -1,8 +1,8 @@
 //! The difference between one unit's wanted rows and those that are there.
 
-use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use hashbrown::{HashMap, HashSet};
 use ovsdb_model::{Atom, Database, Datum, Row, Table, Uuid};
 use yusur_crds::common::condition;
 

@@ -6,8 +6,7 @@ mod diff;
 mod operations;
 mod order;
 
-use std::collections::{HashMap, HashSet};
-
+use hashbrown::{HashMap, HashSet};
 use ovsdb_model::{Database, Uuid};
 
 use crate::desired::{DesiredRow, desired};

@@ -1,7 +1,8 @@
 //! Groups as OVSDB operations.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use hashbrown::HashMap;
 use ovsdb_model::{Atom, Datum, Mutation, Name, Operation, Row, Uuid};
 
 use super::Group;

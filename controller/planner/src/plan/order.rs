@@ -1,6 +1,6 @@
 //! Groups: which units belong in one transaction, and which come first.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::diff::Edit;
 use super::{ExpectedMember, ExpectedRow, Group, Plan, Work};
@@ -63,22 +63,7 @@ pub(super) fn groups(works: Vec<Work>) -> Plan {
             }
         }
     }
-    // What moves from one unit to another, a VIP or an address, moves in one transaction.
-    let mut leaving: HashMap<&Text, usize> = HashMap::new();
-    for (at, work) in works.iter().enumerate() {
-        for token in &work.gives {
-            leaving.insert(token, at);
-        }
-    }
-    if !leaving.is_empty() {
-        for (at, work) in works.iter().enumerate() {
-            for token in &work.takes {
-                if let Some(from) = leaving.get(token).filter(|from| **from != at) {
-                    sets.join(at, *from);
-                }
-            }
-        }
-    }
+    join_movers(&works, &mut sets);
     join_owners(&works, &mut sets);
 
     let mut plan = Plan::default();
@@ -131,6 +116,26 @@ pub(super) fn groups(works: Vec<Work>) -> Plan {
         group.after.sort_unstable();
     }
     plan
+}
+
+/// What moves from one unit to another, a VIP or an address, moves in one transaction.
+fn join_movers(works: &[Work], sets: &mut Sets) {
+    let mut leaving: HashMap<&Text, usize> = HashMap::new();
+    for (at, work) in works.iter().enumerate() {
+        for token in &work.gives {
+            leaving.insert(token, at);
+        }
+    }
+    if leaving.is_empty() {
+        return;
+    }
+    for (at, work) in works.iter().enumerate() {
+        for token in &work.takes {
+            if let Some(from) = leaving.get(token).filter(|from| **from != at) {
+                sets.join(at, *from);
+            }
+        }
+    }
 }
 
 /// An Eip and the services behind it are written as one, wherever an address comes or goes: else the outside would be
