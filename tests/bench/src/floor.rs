@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use yusur_testbed::ovsdb::Standalone;
 
+use crate::change::Sample;
 use crate::monitor::Bare;
 use crate::objects;
 use crate::world::{Northbound, World};
@@ -156,9 +157,30 @@ pub(crate) fn list(world: &World) -> Result<Duration> {
     })
 }
 
+/// What a bare watch and a bare write take.
+#[derive(Debug)]
+pub(crate) struct Latency {
+    /// The changes.
+    pub(crate) samples: Vec<Sample>,
+    /// When something was written.
+    written: Vec<Instant>,
+}
+
+impl Latency {
+    /// Seconds from each write to the row seen: what the database takes, whoever writes.
+    pub(crate) fn database(&self) -> Vec<f64> {
+        let seen = self.samples.iter().map(|sample| sample.seen);
+        let spans = seen.filter_map(|seen| {
+            let before = self.written.partition_point(|written| *written <= seen);
+            Some((seen - self.written[before.checked_sub(1)?]).as_secs_f64())
+        });
+        spans.collect()
+    }
+}
+
 /// Times changes as [`crate::change`] does, with a bare watch that answers each event by a bare write in the
 /// controller's place.
-pub(crate) fn latency(world: &World, changes: usize) -> Result<Vec<f64>> {
+pub(crate) fn latency(world: &World, changes: usize) -> Result<Latency> {
     let Northbound { monitor, server } = world.northbound()?;
     let group = json!({"op": "insert", "table": "Load_Balancer",
         "row": {"name": "floor", "protocol": "tcp", "vips": ["map", [["10.0.0.1:80", "10.0.0.2:80,10.0.0.3:80"]]]}});
@@ -172,8 +194,8 @@ pub(crate) fn latency(world: &World, changes: usize) -> Result<Vec<f64>> {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let name = world.schema.name.clone();
-    let answering = std::thread::spawn(move || -> Result<()> {
-        let mut line = Vec::new();
+    let answering = std::thread::spawn(move || -> Result<Vec<Instant>> {
+        let (mut line, mut written) = (Vec::new(), Vec::new());
         for turn in 0_usize.. {
             line.clear();
             watch.read_until(b'\n', &mut line)?;
@@ -182,22 +204,21 @@ pub(crate) fn latency(world: &World, changes: usize) -> Result<Vec<f64>> {
             }
             let vips = json!({"vips": ["map", [["10.0.0.1:80", format!("10.0.0.2:80,10.0.1.{}:80", turn % 250)]]]});
             let update = json!({"op": "update", "table": "Load_Balancer", "where": [["name", "==", "floor"]], "row": vips});
-            bare.send(
-                json!({"id": 1, "method": "transact", "params": [name, update]})
-                    .to_string()
-                    .as_bytes(),
-            )?;
+            let request = json!({"id": 1, "method": "transact", "params": [name, update]});
+            let text = request.to_string();
+            written.push(Instant::now());
+            bare.send(text.as_bytes())?;
             bare.reply()?;
         }
-        Ok(())
+        Ok(written)
     });
     monitor.clear();
     let samples = crate::change::samples(world, &monitor, changes)?;
     stop.store(true, Ordering::Release);
     // Wakes the watch.
     world.api.send(&world.change(0))?;
-    answering
+    let written = answering
         .join()
         .map_err(|_| anyhow::anyhow!("the bare watch panicked"))??;
-    Ok(samples)
+    Ok(Latency { samples, written })
 }
