@@ -112,7 +112,7 @@ impl Database {
             .is_some_and(|content| content.index(index).is_some())
     }
 
-    /// An estimate of the bytes that a table holds: rows, hash tables and indexes. Costs nothing to ask.
+    /// An estimate of the bytes that a table holds: rows, hash tables and indexes. Asking walks no rows.
     pub fn memory(&self, table: &str) -> usize {
         let Some(content) = self.tables.get(table) else {
             return 0;
