@@ -3,6 +3,7 @@
 //! An index keeps no keys: the rows have them. It keeps a part of each key's hash, and asks the row. That is less than half
 //! the memory, and the row is what whoever asks wants to see next. Only keys that several rows share are kept.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::BuildHasher;
@@ -146,8 +147,7 @@ impl IndexState {
                 let [old, new] = [old, new].map(|row| row?.get(&self.index.name));
                 // Most changes leave an index's keys alone.
                 if old != new {
-                    self.entries
-                        .change(&change, || elements(old), || elements(new));
+                    self.entries.change(&change, elements(old), elements(new));
                 }
                 return;
             }
@@ -162,8 +162,7 @@ impl IndexState {
         }
         let [before, after] = &mut self.keys;
         if before != after {
-            self.entries
-                .change(&change, || before.iter(), || after.iter());
+            self.entries.change(&change, before.iter(), after.iter());
         }
         before.clear();
         after.clear();
@@ -209,20 +208,27 @@ struct Change<'a> {
 
 impl Entries {
     /// Replaces a row's sorted keys: touches those that differ, of thousands perhaps one.
-    fn change<'a, B, A>(
+    fn change<'a>(
         &mut self,
         change: &Change<'_>,
-        before: impl Fn() -> B,
-        after: impl Fn() -> A,
-    ) where
-        B: Iterator<Item = &'a Atom>,
-        A: Iterator<Item = &'a Atom>,
-    {
-        for key in differing(before(), after()) {
-            self.remove(key, change.uuid);
-        }
-        for key in differing(after(), before()) {
-            self.insert(key, change);
+        before: impl Iterator<Item = &'a Atom>,
+        after: impl Iterator<Item = &'a Atom>,
+    ) {
+        let (mut before, mut after) = (before.peekable(), after.peekable());
+        loop {
+            let order = match (before.peek(), after.peek()) {
+                (Some(old), Some(new)) => old.cmp(new),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return,
+            };
+            let old = before.next_if(|_| order.is_le());
+            let new = after.next_if(|_| order.is_ge());
+            match (old, new) {
+                (Some(old), None) => self.remove(old, change.uuid),
+                (None, Some(new)) => self.insert(new, change),
+                _ => {}
+            }
         }
     }
 
@@ -294,18 +300,6 @@ impl Entries {
         let mask = if cfg!(test) { 1 } else { u32::MAX };
         KeyHash(self.hasher.hash_one(key) as u32 & mask)
     }
-}
-
-/// The keys of the first that the second does not have; both are sorted.
-fn differing<'a>(
-    these: impl Iterator<Item = &'a Atom>,
-    those: impl Iterator<Item = &'a Atom>,
-) -> impl Iterator<Item = &'a Atom> {
-    let mut those = those.peekable();
-    these.filter(move |key| {
-        while those.next_if(|other| other < key).is_some() {}
-        those.peek() != Some(key)
-    })
 }
 
 /// The elements of a set, or the keys of a map, sorted.

@@ -80,8 +80,7 @@ impl Inventory {
         let failed: BTreeSet<&str> = failed.split(',').collect();
         let router = database.row(LogicalRouter::NAME, self.ids.service_gateway(name));
         let pinned = router.and_then(|router| router.map_str("options", "chassis"));
-        let mut nodes = gateway.nodes.iter();
-        let pinned = pinned.and_then(|pinned| nodes.find(|node| **self.chassis(node) == *pinned));
+        let pinned = pinned.and_then(|chassis| self.node_on(gateway, chassis));
         let nodes = gateway.nodes.iter();
         Some(Order {
             pinned: pinned.cloned(),
@@ -110,12 +109,15 @@ impl Inventory {
     /// The node that a gateway is on: `None` while nobody has looked.
     pub(super) fn serving_node(&self, name: &Name) -> Option<Option<Name>> {
         let chassis = self.on_chassis.as_ref()?.get(&**name);
-        let nodes = &self.gateways.get(name)?.nodes;
-        let found = chassis.and_then(|chassis| {
-            let mut nodes = nodes.iter();
-            nodes.find(|node| **self.chassis(node) == **chassis)
-        });
+        let gateway = self.gateways.get(name)?;
+        let found = chassis.and_then(|chassis| self.node_on(gateway, chassis));
         Some(found.cloned())
+    }
+
+    /// The gateway's node that is this chassis.
+    fn node_on<'a>(&self, gateway: &'a Gateway, chassis: &str) -> Option<&'a Name> {
+        let mut nodes = gateway.nodes.iter();
+        nodes.find(|node| **self.chassis(node) == *chassis)
     }
 
     /// The node that a gateway's service gateway is pinned to. With the gateway: the one it is on itself, as far as anybody
