@@ -180,12 +180,10 @@ async fn foreign_keys_and_members_stay() {
     let database = world.observer.read();
     let members = database
         .row("Load_Balancer_Group", group)
-        .and_then(|row| row.get("load_balancer"))
-        .cloned();
+        .and_then(|row| row.get("load_balancer").cloned());
     assert!(members.is_some_and(|members| members.uuids().any(|uuid| uuid == foreign)));
     let row = database
         .row("Load_Balancer", balancer)
-        .cloned()
         .expect("the load balancer");
     assert_eq!(row.map_str("external_ids", "theirs"), Some("1"));
     drop(database);

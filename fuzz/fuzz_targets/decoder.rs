@@ -74,7 +74,7 @@ type Content = BTreeMap<Uuid, Row>;
 fn content(database: &Database) -> Content {
     database
         .rows("T")
-        .map(|(uuid, row)| (uuid, Row::clone(row)))
+        .map(|(uuid, row)| (uuid, Row::clone(&row)))
         .collect()
 }
 

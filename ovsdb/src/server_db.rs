@@ -81,10 +81,9 @@ fn list(names: &[String]) -> String {
 /// The names of the databases that a server has, `_Server` aside, sorted.
 pub(crate) fn names(database: &Database) -> Vec<String> {
     let rows = database.rows(SERVER_TABLE);
-    let names = rows.filter_map(|(_, row)| row.get_str("name"));
-    let mut names: Vec<String> = names
-        .filter(|name| *name != SERVER_DATABASE)
-        .map(str::to_owned)
+    let mut names: Vec<String> = rows
+        .filter_map(|(_, row)| row.get_str("name").map(str::to_owned))
+        .filter(|name| name != SERVER_DATABASE)
         .collect();
     names.sort();
     names

@@ -246,7 +246,7 @@ fn content(database: &Database, schema: &Schema) -> Content {
         .flat_map(|table| {
             database
                 .rows(table)
-                .map(|(uuid, row)| ((table.clone(), uuid), Row::clone(row)))
+                .map(|(uuid, row)| ((table.clone(), uuid), Row::clone(&row)))
         })
         .collect()
 }

@@ -3,8 +3,9 @@
 //! The meaning of the columns is in ovn-nb(5).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
-use ovsdb_model::{Atom, Index, Row, SmolStr, Table, Uuid};
+use ovsdb_model::{Atom, Datum, Index, Row, SmolStr, Table, Uuid};
 
 use crate::name::Name;
 use crate::unit::Unit;
@@ -579,6 +580,13 @@ pub fn unit_of(owner: &str, table: &str, row: &Row) -> Option<Unit> {
     }
     let ids = row.get("external_ids")?;
     (ids.get_str(OWNER)? == owner).then(|| Unit::parse(ids.get_str(UNIT).unwrap_or_default()))
+}
+
+/// The addresses and ports that a load balancer's row is reached at.
+pub(crate) fn vips(balancer: &Row) -> Vec<SocketAddr> {
+    let vips = balancer.get("vips").map(Datum::pairs).unwrap_or_default();
+    let vips = vips.iter().filter_map(|(vip, _)| vip.as_str());
+    vips.filter_map(|vip| vip.parse().ok()).collect()
 }
 
 /// The key of a row's `external_ids` that says which of its options are this owner's.

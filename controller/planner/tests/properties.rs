@@ -389,7 +389,7 @@ impl World {
         for table in nb::TABLES {
             let mut of_table: Vec<_> = database
                 .rows(table.name)
-                .map(|(uuid, row)| (table, uuid, Arc::clone(row)))
+                .map(|(uuid, row)| (table, uuid, row))
                 .collect();
             of_table.sort_by_key(|(_, uuid, _)| *uuid);
             rows.extend(of_table);

@@ -121,8 +121,8 @@ fn owned(northbound: &Memory, unit: &Unit) -> Vec<String> {
     let label = unit.to_string();
     let rows = northbound.database().rows("NAT");
     let rows = rows.filter(|(_, row)| row.map_str("external_ids", "yusur.io/unit") == Some(&label));
-    let rows = rows.filter_map(|(_, row)| row.get_str("external_ip"));
-    rows.map(str::to_owned).collect()
+    rows.filter_map(|(_, row)| row.get_str("external_ip").map(str::to_owned))
+        .collect()
 }
 
 #[test]

@@ -195,8 +195,10 @@ impl Authority {
         let Self::Lease(lease) = self else {
             return None;
         };
-        let row = database.rows(NB_GLOBAL).next();
-        let previous = row.and_then(|(_, row)| row.map_str("external_ids", lease.fence.key()));
+        let row = database.rows(NB_GLOBAL).next().map(|(_, row)| row);
+        let previous = row
+            .as_ref()
+            .and_then(|row| row.map_str("external_ids", lease.fence.key()));
         if previous == Some(lease.fence.value()) {
             lease.standing = LeaseStanding::Claimed;
             return None;

@@ -277,7 +277,7 @@ pub(crate) fn rows(database: &Database) -> Rows {
     let mut rows = Rows::new();
     for table in nb::TABLES {
         for (uuid, row) in database.rows(table.name) {
-            if nb::unit_of(OWNER, table.name, row).is_some() {
+            if nb::unit_of(OWNER, table.name, &row).is_some() {
                 rows.insert((table.name, uuid), row.as_ref().clone());
             }
         }

@@ -147,11 +147,12 @@ fn replica(criterion: &mut Criterion) {
                 )
                 .next()
                 .unwrap();
-            LoadBalancer::from_row(uuid, row).unwrap().vips.len()
+            LoadBalancer::from_row(uuid, &row).unwrap().vips.len()
         });
     });
     criterion.bench_function("one_row/to_row", |bencher| {
-        let value = LoadBalancer::from_row(some, full.row("Load_Balancer", some).unwrap()).unwrap();
+        let value =
+            LoadBalancer::from_row(some, &full.row("Load_Balancer", some).unwrap()).unwrap();
         bencher.iter(|| black_box(&value).to_row());
     });
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use uuid::Uuid;
 
 use crate::atom::{Atom, Name};
 use crate::batch::{Batch, RowChange};
 use crate::index::{Found, Index, IndexState};
 use crate::row::Row;
+use crate::store::Rows;
 use crate::table::{RowError, Table};
 
 /// A copy of a part of a database.
@@ -21,10 +21,8 @@ pub struct Database {
 /// The rows of one table.
 #[derive(Debug, Default)]
 pub(crate) struct TableContent {
-    pub(crate) rows: HashMap<Uuid, Arc<Row>>,
+    pub(crate) rows: Rows,
     pub(crate) indexes: Vec<IndexState>,
-    /// What the rows hold, kept up to date so that asking for it costs nothing.
-    row_bytes: usize,
 }
 
 impl Database {
@@ -41,8 +39,8 @@ impl Database {
             .indexes
             .retain(|state| state.index.name != index.name);
         let mut state = IndexState::new(index);
-        for (uuid, row) in &content.rows {
-            state.change(*uuid, None, Some(row), &content.rows);
+        for (uuid, row) in content.rows.iter() {
+            state.change(uuid, None, Some(&row), &content.rows);
         }
         content.indexes.push(state);
     }
@@ -64,15 +62,21 @@ impl Database {
         self.tables.values().all(|content| content.rows.is_empty())
     }
 
-    /// The row `uuid` of a table.
-    pub fn row(&self, table: &str, uuid: Uuid) -> Option<&Arc<Row>> {
-        self.tables.get(table)?.rows.get(&uuid)
+    /// True if a table has the row `uuid`.
+    pub fn has(&self, table: &str, uuid: Uuid) -> bool {
+        (self.tables.get(table)).is_some_and(|content| content.rows.contains(uuid))
+    }
+
+    /// The row `uuid` of a table. Small rows are packed while they lie here, and each call unpacks the row anew: who looks
+    /// at several columns keeps what it was given.
+    pub fn row(&self, table: &str, uuid: Uuid) -> Option<Arc<Row>> {
+        self.tables.get(table)?.rows.get(uuid)
     }
 
     /// The rows of a table, in no order.
-    pub fn rows(&self, table: &str) -> impl Iterator<Item = (Uuid, &Arc<Row>)> {
+    pub fn rows(&self, table: &str) -> impl Iterator<Item = (Uuid, Arc<Row>)> {
         let rows = self.tables.get(table).map(|content| content.rows.iter());
-        rows.into_iter().flatten().map(|(uuid, row)| (*uuid, row))
+        rows.into_iter().flatten()
     }
 
     /// The rows that have `key` in the index called `index`, sorted by UUID; none if there is no such index.
@@ -81,13 +85,10 @@ impl Database {
         table: &str,
         index: &str,
         key: &Atom,
-    ) -> impl Iterator<Item = (Uuid, &Arc<Row>)> {
+    ) -> impl Iterator<Item = (Uuid, Arc<Row>)> {
         let content = self.tables.get(table);
-        let rows = content
-            .and_then(|content| content.find(index, key))
-            .into_iter()
-            .flatten();
-        rows.filter_map(move |uuid| content?.rows.get(&uuid).map(|row| (uuid, row)))
+        let found = content.and_then(|content| content.find(index, key));
+        found.into_iter().flatten()
     }
 
     /// The number of rows that have `key` in the index called `index`, without visiting them.
@@ -122,7 +123,7 @@ impl Database {
             .iter()
             .map(IndexState::memory)
             .sum::<usize>();
-        content.row_bytes + content.rows.allocation_size() + indexes
+        content.rows.memory() + indexes
     }
 
     /// The row `uuid` of `T`'s table as a `T`.
@@ -131,23 +132,27 @@ impl Database {
     /// When the row does not fit the type.
     pub fn get<T: Table>(&self, uuid: Uuid) -> Result<Option<T>, RowError> {
         self.row(T::NAME, uuid)
-            .map(|row| T::from_row(uuid, row))
+            .map(|row| T::from_row(uuid, &row))
             .transpose()
     }
 
     /// The rows of `T`'s table as `T`s, in no order; a row that does not fit the type is an error of its own.
     pub fn all<T: Table>(&self) -> impl Iterator<Item = Result<T, RowError>> {
-        self.rows(T::NAME).map(|(uuid, row)| T::from_row(uuid, row))
+        self.rows(T::NAME)
+            .map(|(uuid, row)| T::from_row(uuid, &row))
     }
 
     /// Sets (`Some`) or removes (`None`) rows, and tells what changed: what was so already is no change. Tables come
     /// into being with their first row.
-    pub fn set_rows(&mut self, rows: impl IntoIterator<Item = (Name, Uuid, Option<Row>)>) -> Batch {
+    pub fn set_rows<R: Into<Arc<Row>>>(
+        &mut self,
+        rows: impl IntoIterator<Item = (Name, Uuid, Option<R>)>,
+    ) -> Batch {
         let mut batch = Batch::default();
         for (table, uuid, row) in rows {
             let change = self
                 .content_mut(&table)
-                .set(&table, uuid, row.map(Arc::new));
+                .set(&table, uuid, row.map(Into::into));
             batch.changes.extend(change);
         }
         batch
@@ -181,22 +186,11 @@ impl TableContent {
         uuid: Uuid,
         new: Option<Arc<Row>>,
     ) -> Option<RowChange> {
-        let old = match (self.rows.entry(uuid), &new) {
-            (Entry::Occupied(mut slot), Some(new)) if slot.get() == new => {
-                // Equal, but the newer one shares its column names with the rows to come.
-                slot.insert(Arc::clone(new));
-                return None;
-            }
-            (Entry::Occupied(mut slot), Some(new)) => Some(slot.insert(Arc::clone(new))),
-            (Entry::Occupied(slot), None) => Some(slot.remove()),
-            (Entry::Vacant(slot), Some(new)) => {
-                slot.insert(Arc::clone(new));
-                None
-            }
-            (Entry::Vacant(_), None) => return None,
-        };
-        self.row_bytes = (self.row_bytes + new.as_deref().map_or(0, shared_bytes))
-            .saturating_sub(old.as_deref().map_or(0, shared_bytes));
+        // Even one that is equal takes the place of the old one: it shares its column names with the rows to come.
+        let old = self.rows.set(uuid, new.as_ref());
+        if old == new {
+            return None;
+        }
         for index in &mut self.indexes {
             index.change(uuid, old.as_deref(), new.as_deref(), &self.rows);
         }
@@ -207,9 +201,4 @@ impl TableContent {
             new,
         })
     }
-}
-
-/// The bytes of a row behind an `Arc`: two reference counts and the row.
-fn shared_bytes(row: &Row) -> usize {
-    2 * size_of::<usize>() + row.memory()
 }

@@ -15,12 +15,10 @@ use uuid::Uuid;
 use crate::atom::{Atom, Name};
 use crate::datum::Datum;
 use crate::row::Row;
+use crate::store::Rows;
 
 /// Computes the keys of a row: names none, one or several.
 type KeysOf = dyn Fn(&Row, &mut dyn FnMut(&Atom)) + Send + Sync;
-
-/// The rows of a table.
-type Rows = HashMap<Uuid, Arc<Row>>;
 
 /// The declaration of an index on a table of the replica.
 #[derive(Clone)]
@@ -169,9 +167,9 @@ impl IndexState {
     }
 
     /// The rows under `key`, sorted.
-    pub(crate) fn find(&self, key: &Atom, rows: &Rows) -> Found<'_> {
+    pub(crate) fn find<'a>(&'a self, key: &Atom, rows: &'a Rows) -> Found<'a> {
         match self.entries.sharers(key) {
-            Some(found) => Found::Many(found.iter()),
+            Some(found) => Found::Many(found.iter(), rows),
             None => Found::One(self.entries.holder(&self.index, key, rows, None)),
         }
     }
@@ -179,10 +177,10 @@ impl IndexState {
     /// All keys, in no order. Walks the rows.
     pub(crate) fn keys(&self, rows: &Rows) -> impl Iterator<Item = Atom> + use<> {
         let mut all = HashSet::new();
-        for row in rows.values() {
+        for (_, row) in rows.iter() {
             match &self.index.keys {
                 Keys::Column => all.extend(elements(row.get(&self.index.name)).cloned()),
-                Keys::Computed(keys) => keys(row, &mut |key| {
+                Keys::Computed(keys) => keys(&row, &mut |key| {
                     all.insert(key.clone());
                 }),
             }
@@ -242,7 +240,7 @@ impl Entries {
             return;
         }
         match self.holder(change.index, key, change.rows, Some(row)) {
-            Some(other) => {
+            Some((other, _)) => {
                 self.remove(key, other);
                 self.shared.insert(key.clone(), [other, row].into());
             }
@@ -282,17 +280,26 @@ impl Entries {
     }
 
     /// The row, another than `but`, that alone has the key.
-    fn holder(&self, index: &Index, key: &Atom, rows: &Rows, but: Option<Uuid>) -> Option<Uuid> {
+    fn holder(
+        &self,
+        index: &Index,
+        key: &Atom,
+        rows: &Rows,
+        but: Option<Uuid>,
+    ) -> Option<(Uuid, Arc<Row>)> {
         if self.single.is_empty() {
             return None;
         }
         let hash = self.hash(key);
-        let has = |entry: &Entry| {
-            entry.hash == hash
-                && Some(entry.row) != but
-                && rows.get(&entry.row).is_some_and(|row| index.has(row, key))
-        };
-        self.single.find(hash.spread(), has).map(|entry| entry.row)
+        let mut holder = None;
+        self.single.find(hash.spread(), |entry| {
+            if entry.hash == hash && Some(entry.row) != but {
+                let row = rows.get(entry.row).filter(|row| index.has(row, key));
+                holder = row.map(|row| (entry.row, row));
+            }
+            holder.is_some()
+        });
+        holder
     }
 
     fn hash(&self, key: &Atom) -> KeyHash {
@@ -313,24 +320,27 @@ fn elements(datum: Option<&Datum>) -> impl Iterator<Item = &Atom> {
 /// Iterates over the rows under one key.
 #[derive(Debug)]
 pub(crate) enum Found<'a> {
-    One(Option<Uuid>),
-    Many(std::collections::btree_set::Iter<'a, Uuid>),
+    One(Option<(Uuid, Arc<Row>)>),
+    Many(std::collections::btree_set::Iter<'a, Uuid>, &'a Rows),
 }
 
 impl Iterator for Found<'_> {
-    type Item = Uuid;
+    type Item = (Uuid, Arc<Row>);
 
-    fn next(&mut self) -> Option<Uuid> {
+    fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::One(uuid) => uuid.take(),
-            Self::Many(rows) => rows.next().copied(),
+            Self::One(found) => found.take(),
+            Self::Many(found, rows) => {
+                let uuid = *found.next()?;
+                Some((uuid, rows.get(uuid)?))
+            }
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = match self {
-            Self::One(uuid) => usize::from(uuid.is_some()),
-            Self::Many(rows) => rows.len(),
+            Self::One(found) => usize::from(found.is_some()),
+            Self::Many(found, _) => found.len(),
         };
         (left, Some(left))
     }
@@ -362,17 +372,14 @@ mod tests {
                 row.get("names").map(Datum::elements).into_iter().flatten().for_each(key);
             });
             let mut indexes = [column, computed].map(IndexState::new);
-            let mut rows = Rows::new();
+            let mut rows = Rows::default();
             let mut model: BTreeMap<Uuid, BTreeSet<i64>> = BTreeMap::new();
             for (id, names) in steps {
                 let uuid = Uuid::from_u128(id.into());
                 let row = names.as_ref().map(|names| {
                     Arc::new(Row::new().with("names", Datum::set(names.iter().copied())))
                 });
-                let old = match &row {
-                    Some(row) => rows.insert(uuid, Arc::clone(row)),
-                    None => rows.remove(&uuid),
-                };
+                let old = rows.set(uuid, row.as_ref());
                 for index in &mut indexes {
                     index.change(uuid, old.as_deref(), row.as_deref(), &rows);
                 }
@@ -382,7 +389,7 @@ mod tests {
                 };
                 for index in &indexes {
                     for key in 0..6 {
-                        let found: Vec<Uuid> = index.find(&key.into(), &rows).collect();
+                        let found: Vec<Uuid> = index.find(&key.into(), &rows).map(|(uuid, _)| uuid).collect();
                         let wanted = model.iter().filter(|(_, names)| names.contains(&key));
                         prop_assert_eq!(found, wanted.map(|(uuid, _)| *uuid).collect::<Vec<_>>());
                     }

@@ -59,6 +59,7 @@ mod outcome;
 mod replica;
 mod row;
 pub mod schema;
+mod store;
 pub mod table;
 pub mod update;
 

@@ -93,9 +93,8 @@ impl Database {
             let content = self.content_mut(&name);
             let gone: Vec<Uuid> = content
                 .rows
-                .keys()
-                .filter(|uuid| !kept.contains(*uuid))
-                .copied()
+                .uuids()
+                .filter(|uuid| !kept.contains(uuid))
                 .collect();
             batch.changes.extend(
                 gone.into_iter()
@@ -131,9 +130,9 @@ impl TableContent {
             RowUpdate::Modify(changes) => {
                 let old = self
                     .rows
-                    .get(&uuid)
+                    .get(uuid)
                     .ok_or("the row that was modified is not there")?;
-                modified(layout, old, changes).map(|row| Some(Arc::new(row)))
+                modified(layout, &old, changes).map(|row| Some(Arc::new(row)))
             }
         }
     }

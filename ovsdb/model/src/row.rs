@@ -59,6 +59,11 @@ impl Columns {
         &self.0.common[at]
     }
 
+    /// True if rows of these columns do not keep what is common.
+    pub(crate) fn have_common(&self) -> bool {
+        !self.0.common.is_empty()
+    }
+
     /// The number of columns.
     pub fn len(&self) -> usize {
         self.names().len()
@@ -138,6 +143,25 @@ impl Row {
             kept: u64::MAX,
             values,
         }
+    }
+
+    /// The row whose [`Row::kept`] and [`Row::kept_values`] these are.
+    pub(crate) fn of_kept(columns: Columns, kept: u64, values: Box<[Datum]>) -> Self {
+        Self {
+            columns,
+            kept,
+            values,
+        }
+    }
+
+    /// Which columns have their value in [`Row::kept_values`].
+    pub(crate) fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// What the row holds in the columns that it keeps itself.
+    pub(crate) fn kept_values(&self) -> &[Datum] {
+        &self.values
     }
 
     /// A row of these columns that keeps what is not common; `value` says what the column at a position holds.

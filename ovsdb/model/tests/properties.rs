@@ -199,7 +199,7 @@ fn database() -> Database {
 fn check(database: &Database, model: &Model) -> Result<(), TestCaseError> {
     let rows: BTreeMap<Uuid, Row> = database
         .rows("T")
-        .map(|(uuid, row)| (uuid, Row::clone(row)))
+        .map(|(uuid, row)| (uuid, Row::clone(&row)))
         .collect();
     let expected: BTreeMap<Uuid, Row> = model
         .iter()

@@ -103,7 +103,7 @@ fn an_update_that_does_not_fit_changes_nothing() {
     let error = database.apply(decode(&update).unwrap()).unwrap_err();
     assert_eq!(error.uuid, uuid(OTHER));
     assert!(error.to_string().contains("not there"), "{error}");
-    assert_eq!(database.row("T", uuid(ROW)), Some(&before));
+    assert_eq!(database.row("T", uuid(ROW)), Some(before));
     assert_eq!(database.count("T", "tags", &Atom::from("x")), 1);
 }
 

@@ -127,7 +127,7 @@ pub(crate) fn names(client: &Client) -> Vec<String> {
 fn table_of(client: &Client, table: &str) -> BTreeMap<String, BTreeMap<String, serde_json::Value>> {
     let read = client.read();
     read.rows(table)
-        .map(|(uuid, row)| (uuid.to_string(), columns_of(row)))
+        .map(|(uuid, row)| (uuid.to_string(), columns_of(&row)))
         .collect()
 }
 

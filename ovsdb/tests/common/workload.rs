@@ -299,7 +299,7 @@ impl Worker {
         for (key, possible) in &self.increments {
             let row = read.row("NB_Global", global());
             let found = row
-                .and_then(|row| row.map_str("external_ids", key))
+                .filter(|row| row.map_str("external_ids", key).is_some())
                 .map(|_| ());
             assert!(
                 possible.contains(&found),
@@ -332,8 +332,9 @@ impl LoadBalancer {
 pub(crate) fn audit_counter(client: &Client) {
     let read = client.read();
     let row = read.row("NB_Global", global());
-    let counted = row.and_then(|row| row.get_integer("nb_cfg"));
-    let traces = row.and_then(|row| row.get("external_ids")).map(Datum::len);
+    let counted = row.as_ref().and_then(|row| row.get_integer("nb_cfg"));
+    let traces = row.as_ref().and_then(|row| row.get("external_ids"));
+    let traces = traces.map(Datum::len);
     assert_eq!(counted, traces.map(|traces| traces as i64));
 }
 

@@ -73,7 +73,7 @@ impl<'a> Generator<'a> {
                 let uuid = self.any_row(choices, &table);
                 match database.row(&table, uuid) {
                     Some(row) if !choices.one_in(3) => {
-                        Operation::verify(table, uuid, Row::clone(row))
+                        Operation::verify(table, uuid, Row::clone(&row))
                     }
                     _ => Operation::require(table, vec![Clause::uuid(uuid)]),
                 }

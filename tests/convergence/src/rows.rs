@@ -89,10 +89,7 @@ impl Content {
         for table in TABLES {
             let mut all: Vec<Entry> = database
                 .rows(table)
-                .map(|(uuid, row)| Entry {
-                    uuid,
-                    row: Arc::clone(row),
-                })
+                .map(|(uuid, row)| Entry { uuid, row })
                 .collect();
             all.sort_by_key(|entry| entry.uuid);
             let ours = all

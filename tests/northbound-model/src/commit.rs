@@ -31,9 +31,8 @@ impl Transaction<'_> {
 
     fn forget_unchanged(&mut self) {
         let base = self.base;
-        self.changes.retain(|place, new| {
-            base.content.row(&place.0, place.1).map(AsRef::as_ref) != new.as_ref()
-        });
+        self.changes
+            .retain(|place, new| base.content.row(&place.0, place.1) != *new);
     }
 
     /// How the number of strong references to each row changes.
@@ -48,8 +47,8 @@ impl Transaction<'_> {
                     }
                 });
             };
-            add(self.old_row(place), -1);
-            add(new.as_ref(), 1);
+            add(self.old_row(place).as_deref(), -1);
+            add(new.as_deref(), 1);
         }
         counts
     }
@@ -95,7 +94,7 @@ impl Transaction<'_> {
             let Some(row) = self.row(&place.0, place.1) else {
                 continue;
             };
-            each(self.schema(), &place, row, |how, to| {
+            each(self.schema(), &place, &row, |how, to| {
                 if how == RefType::Strong {
                     *counts.entry(to.clone()).or_default() -= 1;
                     suspects.push(to);
@@ -145,7 +144,7 @@ impl Transaction<'_> {
             let Some(table) = self.schema().table(&place.0) else {
                 continue;
             };
-            let mut changed = row.clone();
+            let mut changed = Row::clone(&row);
             for (name, column) in &table.columns {
                 let weak = weak_tables(&column.kind);
                 let (None, None) = weak else {
@@ -192,8 +191,9 @@ impl Transaction<'_> {
                 continue;
             };
             for index in &table.indexes {
+                let rows = self.rows(&name);
                 let mut seen: HashMap<Vec<&Datum>, Uuid> = HashMap::new();
-                for (uuid, row) in self.rows(&name) {
+                for (&uuid, row) in &rows {
                     let key: Vec<&Datum> =
                         index.iter().filter_map(|column| row.get(column)).collect();
                     if let Some(other) = seen.insert(key, uuid) {

@@ -1,6 +1,7 @@
 //! The operations (RFC 7047 §5.2), one by one.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use ovsdb_model::{Clause, Datum, Mutation, Name, Operation, Row, Until, Uuid};
 
@@ -140,7 +141,7 @@ impl Transaction<'_> {
         }
         let rows = self.matching(table, condition)?;
         for uuid in &rows {
-            let Some(mut changed) = self.row(table, *uuid).cloned() else {
+            let Some(mut changed) = self.row(table, *uuid).map(Arc::unwrap_or_clone) else {
                 continue;
             };
             for (name, datum) in row.iter() {
@@ -174,7 +175,7 @@ impl Transaction<'_> {
         }
         let rows = self.matching(table, condition)?;
         for uuid in &rows {
-            let Some(mut changed) = self.row(table, *uuid).cloned() else {
+            let Some(mut changed) = self.row(table, *uuid).map(Arc::unwrap_or_clone) else {
                 continue;
             };
             for mutation in mutations {
@@ -237,7 +238,7 @@ impl Transaction<'_> {
             return Ok(Row::new());
         };
         let Some(columns) = columns else {
-            return Ok(row.clone().with("_uuid", uuid));
+            return Ok(Arc::unwrap_or_clone(row).with("_uuid", uuid));
         };
         let mut part = Row::new();
         for name in columns {

@@ -32,7 +32,7 @@ impl References {
     pub(crate) fn apply(&mut self, schema: &Schema, content: &Database, changes: &Changes) {
         for (place, new) in changes {
             if let Some(old) = content.row(&place.0, place.1) {
-                each(schema, place, old, |how, to| match how {
+                each(schema, place, &old, |how, to| match how {
                     RefType::Strong => subtract(&mut self.strong, &to),
                     RefType::Weak => {
                         if let Some(from) = self.weak.get_mut(&to) {

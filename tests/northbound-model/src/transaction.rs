@@ -1,6 +1,7 @@
 //! The rows as a running transaction sees them: the database with the transaction's own changes laid over it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ovsdb_model::schema::TableSchema;
 use ovsdb_model::{ColumnType, Name, Row, Schema, Uuid};
@@ -11,7 +12,7 @@ use crate::{Failure, Northbound};
 pub(crate) type Place = (Name, Uuid);
 
 /// New content of rows; `None` = deleted.
-pub(crate) type Changes = BTreeMap<Place, Option<Row>>;
+pub(crate) type Changes = BTreeMap<Place, Option<Arc<Row>>>;
 
 /// A transaction that is being carried out.
 pub(crate) struct Transaction<'a> {
@@ -49,29 +50,24 @@ impl<'a> Transaction<'a> {
     }
 
     /// A row as it stands now.
-    pub(crate) fn row(&self, table: &Name, uuid: Uuid) -> Option<&Row> {
+    pub(crate) fn row(&self, table: &Name, uuid: Uuid) -> Option<Arc<Row>> {
         match self.changes.get(&(table.clone(), uuid)) {
-            Some(changed) => changed.as_ref(),
-            None => self.base.content.row(table, uuid).map(AsRef::as_ref),
+            Some(changed) => changed.clone(),
+            None => self.base.content.row(table, uuid),
         }
     }
 
     /// The row as it was before the transaction.
-    pub(crate) fn old_row(&self, place: &Place) -> Option<&'a Row> {
-        self.base.content.row(&place.0, place.1).map(AsRef::as_ref)
+    pub(crate) fn old_row(&self, place: &Place) -> Option<Arc<Row>> {
+        self.base.content.row(&place.0, place.1)
     }
 
     /// All rows of a table as they stand now, sorted by UUID.
-    pub(crate) fn rows(&self, table: &Name) -> BTreeMap<Uuid, &Row> {
-        let mut rows: BTreeMap<Uuid, &Row> = self
-            .base
-            .content
-            .rows(table)
-            .map(|(uuid, row)| (uuid, row.as_ref()))
-            .collect();
+    pub(crate) fn rows(&self, table: &Name) -> BTreeMap<Uuid, Arc<Row>> {
+        let mut rows: BTreeMap<Uuid, Arc<Row>> = self.base.content.rows(table).collect();
         for ((_, uuid), row) in self.changes_of(table) {
             match row {
-                Some(row) => rows.insert(*uuid, row),
+                Some(row) => rows.insert(*uuid, Arc::clone(row)),
                 None => rows.remove(uuid),
             };
         }
@@ -79,7 +75,10 @@ impl<'a> Transaction<'a> {
     }
 
     /// The changes in one table.
-    pub(crate) fn changes_of(&self, table: &Name) -> impl Iterator<Item = (&Place, &Option<Row>)> {
+    pub(crate) fn changes_of(
+        &self,
+        table: &Name,
+    ) -> impl Iterator<Item = (&Place, &Option<Arc<Row>>)> {
         self.changes
             .range((table.clone(), Uuid::nil())..=(table.clone(), Uuid::max()))
     }
@@ -103,11 +102,11 @@ impl<'a> Transaction<'a> {
     }
 
     pub(crate) fn set(&mut self, place: Place, row: Row) {
-        self.changes.insert(place, Some(row));
+        self.changes.insert(place, Some(Arc::new(row)));
     }
 
     pub(crate) fn delete(&mut self, place: Place) {
-        if self.old_row(&place).is_some() {
+        if self.base.content.has(&place.0, place.1) {
             self.changes.insert(place, None);
         } else {
             // Inserted by this very transaction: as if it had never been, and may be inserted again.

@@ -208,7 +208,7 @@ fn content(model: &Northbound) -> Content {
     let mut content = Content::new();
     for table in model.schema().tables.keys() {
         for (uuid, row) in model.content().rows(table) {
-            content.insert((table.to_string(), uuid), told(row));
+            content.insert((table.to_string(), uuid), told(&row));
         }
     }
     content

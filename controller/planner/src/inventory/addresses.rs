@@ -4,6 +4,7 @@
 //! address which an older one has according to a record that is only read later.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use ovsdb_model::{Database, Row, Table};
@@ -148,10 +149,11 @@ impl Inventory {
     }
 
     /// The row of a workload's port, if it was made for this very object.
-    fn port_row<'a>(&self, workload: &Workload, database: &'a Database) -> Option<&'a Row> {
+    fn port_row(&self, workload: &Workload, database: &Database) -> Option<Arc<Row>> {
         let row = database.row(LogicalSwitchPort::NAME, self.ids.port(&workload.unit()?))?;
         let uid = row.map_str("external_ids", nb::UID).unwrap_or_default();
-        (workload.header.uid == *uid).then_some(&**row)
+        let same = workload.header.uid == *uid;
+        same.then_some(row)
     }
 
     /// Whether a Subnet's VPC is there and does not allow a namespace.
@@ -173,7 +175,7 @@ impl Inventory {
         let Some(row) = self.port_row(workload, database) else {
             return false;
         };
-        let addresses = row_addresses(row);
+        let addresses = row_addresses(&row);
         let given = workload.vnic.as_ref().map(|vnic| vnic.given);
         given.is_none_or(|given| {
             let mut given = given.iter();
@@ -289,8 +291,9 @@ impl Inventory {
         // What it had in another Subnet it was not given in this one.
         let row = self.port_row(&workload, database);
         let record: Addresses = row
+            .as_ref()
             .filter(|row| row.map_str("external_ids", nb::SUBNET) == Some(&*name))
-            .map(row_addresses)
+            .map(|row| row_addresses(row))
             .unwrap_or_default();
         let up = row.and_then(|row| row.get_bool("up")).unwrap_or(false);
         let Some(slot) = self.workloads.get_mut(id) else {
@@ -712,9 +715,7 @@ impl Inventory {
         let rows = rows
             .iter()
             .filter_map(|row| database.row(LoadBalancer::NAME, *row));
-        rows.filter_map(|row| row.get("vips"))
-            .flat_map(|vips| vips.pairs())
-            .filter_map(|(vip, _)| vip.as_str()?.parse::<std::net::SocketAddr>().ok())
+        rows.flat_map(|row| nb::vips(&row))
             .map(|vip| vip.ip())
             .collect()
     }

@@ -47,7 +47,7 @@ impl Inventory {
     pub(super) fn load_global(&mut self, database: &Database) {
         let key = self.ids.options_key();
         let row = database.rows(NbGlobal::NAME).next();
-        self.global = row.map(|(uuid, row)| Global::read(uuid, row, &key));
+        self.global = row.map(|(uuid, row)| Global::read(uuid, &row, &key));
         self.dirty.add(Unit::Global);
     }
 

@@ -38,14 +38,11 @@ impl Inventory {
         self.expected_members.clear();
         for (table, routers) in [(LogicalRouter::NAME, true), (LogicalSwitch::NAME, false)] {
             let known: Vec<Uuid> = self.strangers(routers).uuids().collect();
-            for uuid in known
-                .into_iter()
-                .filter(|uuid| database.row(table, *uuid).is_none())
-            {
+            for uuid in known.into_iter().filter(|uuid| !database.has(table, *uuid)) {
                 self.strangers(routers).note(uuid, None);
             }
             for (uuid, row) in database.rows(table) {
-                let name = self.foreign_name(table, row).map(str::to_owned);
+                let name = self.foreign_name(table, &row).map(str::to_owned);
                 self.strangers(routers).note(uuid, name.as_deref());
             }
         }
@@ -244,7 +241,8 @@ impl Inventory {
                 continue;
             }
             let row = database.row(child.name, uuid);
-            if let Some(unit) = row.and_then(|row| nb::unit_of(&self.config.owner, child.name, row))
+            if let Some(unit) =
+                row.and_then(|row| nb::unit_of(&self.config.owner, child.name, &row))
             {
                 self.seen(unit);
             }
@@ -344,13 +342,12 @@ impl Inventory {
             let rows = group.expects.iter().all(|row| {
                 let now = database
                     .row(row.table.name, row.uuid)
-                    .map(|there| fingerprint(&self.config.owner, row.table, there));
+                    .map(|there| fingerprint(&self.config.owner, row.table, &there));
                 now == row.fingerprint
             });
             let members = group.members.iter().all(|member| {
-                let column = database
-                    .row(member.table, member.parent)
-                    .and_then(|row| row.get(member.column));
+                let parent = database.row(member.table, member.parent);
+                let column = parent.as_ref().and_then(|row| row.get(member.column));
                 column.is_some_and(|column| column.contains(&Atom::Uuid(member.child)))
                     == member.present
             });

@@ -79,7 +79,9 @@ impl Inventory {
             .unwrap_or_default();
         let failed: BTreeSet<&str> = failed.split(',').collect();
         let router = database.row(LogicalRouter::NAME, self.ids.service_gateway(name));
-        let pinned = router.and_then(|router| router.map_str("options", "chassis"));
+        let pinned = router
+            .as_ref()
+            .and_then(|router| router.map_str("options", "chassis"));
         let pinned = pinned.and_then(|chassis| self.node_on(gateway, chassis));
         let nodes = gateway.nodes.iter();
         Some(Order {

@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use hashbrown::HashMap;
-use ovsdb_model::{Database, Datum, Table};
+use ovsdb_model::{Database, Table};
 
 use super::crossing::NUMBERS;
 use super::{Inventory, Service};
 use crate::family::Family;
 use crate::name::{Name, ObjectName};
-use crate::nb::LoadBalancer;
+use crate::nb::{self, LoadBalancer};
 use crate::unit::Unit;
 
 fn note(index: &mut HashMap<Name, BTreeSet<ObjectName>>, vpc: &Name, name: &ObjectName) -> bool {
@@ -162,9 +162,7 @@ impl Inventory {
             .iter()
             .filter_map(|row| database.row(LoadBalancer::NAME, *row));
         let number = rows
-            .filter_map(|row| row.get("vips"))
-            .flat_map(Datum::pairs)
-            .filter_map(|(vip, _)| vip.as_str()?.parse::<std::net::SocketAddr>().ok())
+            .flat_map(|row| nb::vips(&row))
             .find_map(|vip| self.config.ranges.slot(vip.ip()))?;
         let free = slots.is_none_or(|slots| !slots.taken.contains_key(&number));
         (free && NUMBERS.contains(&number)).then_some(number)

@@ -105,8 +105,7 @@ pub(super) fn unit(
     for row in std::mem::take(&mut work.rows) {
         // A row nobody refers to would vanish at once: it waits until there is somebody.
         let there = |referrer: &&Referrer| {
-            inserted.contains_key(&referrer.row)
-                || database.row(referrer.table, referrer.row).is_some()
+            inserted.contains_key(&referrer.row) || database.has(referrer.table, referrer.row)
         };
         let referrers: Vec<&Referrer> = row.referrers.iter().filter(there).collect();
         if referrers.len() < row.referrers.len() {
@@ -114,7 +113,8 @@ pub(super) fn unit(
             work.ahead |= (row.referrers.iter())
                 .any(|referrer| referrer.maker.is_none() && !there(&referrer));
         }
-        let observed = database.row(row.table.name, row.uuid).map(|row| &**row);
+        let observed = database.row(row.table.name, row.uuid);
+        let observed = observed.as_deref();
         if observed.is_none() && !row.table.root && referrers.is_empty() {
             work.waits = true;
             continue;
@@ -162,20 +162,20 @@ pub(super) fn unit(
     let nobodys = |(table, uuid): &(&'static TableSpec, Uuid)| {
         let owner = &inventory.config().owner;
         let row = database.row(table.name, *uuid);
-        row.is_some_and(|row| nb::unit_of(owner, table.name, row).is_none())
+        row.is_some_and(|row| nb::unit_of(owner, table.name, &row).is_none())
     };
     let disowned = inventory.disowned(&work.unit).iter().copied();
     for (table, uuid) in ids.chain(disowned.filter(nobodys)) {
         let unlabelled =
             !wanted.contains(&uuid) && !unwanted.iter().any(|(_, other)| *other == uuid);
-        if unlabelled && database.row(table.name, uuid).is_some() {
+        if unlabelled && database.has(table.name, uuid) {
             unwanted.push((table, uuid));
         }
     }
     for (table, uuid) in unwanted {
         if let Some(row) = database.row(table.name, uuid) {
-            gives.extend(exclusive(table, row));
-            touches.extend(addresses(table, row));
+            gives.extend(exclusive(table, &row));
+            touches.extend(addresses(table, &row));
         }
         remove(table, uuid, database, &mut edits);
     }
@@ -367,10 +367,9 @@ fn members(row: &DesiredRow, referrers: &[&Referrer], database: &Database) -> Ve
                 .iter()
                 .filter(|referrer| referrer.table == *table && referrer.column == *column);
             for referrer in missing {
-                let has = database
-                    .row(table, referrer.row)
-                    .and_then(|row| row.get(column))
-                    .is_some_and(|c| c.contains(&key));
+                let parent = database.row(table, referrer.row);
+                let members = parent.as_ref().and_then(|row| row.get(column));
+                let has = members.is_some_and(|members| members.contains(&key));
                 if !has {
                     edits.push(Edit::Member {
                         table,

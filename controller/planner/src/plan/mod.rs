@@ -115,7 +115,7 @@ pub fn plan(units: &[Unit], inventory: &Inventory, database: &Database) -> Plan 
             if let Some(maker) = &referrer.maker
                 && *maker != unit
                 && !positions.contains_key(maker)
-                && database.row(referrer.table, referrer.row).is_none()
+                && !database.has(referrer.table, referrer.row)
             {
                 queue.push(maker.clone());
             }
@@ -145,7 +145,7 @@ pub fn plan(units: &[Unit], inventory: &Inventory, database: &Database) -> Plan 
     let mut inserted: HashMap<Uuid, usize> = HashMap::new();
     for (at, work) in works.iter().enumerate() {
         for row in &work.rows {
-            if database.row(row.table.name, row.uuid).is_none() {
+            if !database.has(row.table.name, row.uuid) {
                 inserted.insert(row.uuid, at);
             }
         }

@@ -126,7 +126,7 @@ fn apply(database: &mut Database, operations: &[Operation]) -> ovsdb_model::Batc
                 let key = (table.to_string(), uuid);
                 let row = rows
                     .entry(key)
-                    .or_insert_with(|| (**database.row(table, uuid).expect("the row")).clone());
+                    .or_insert_with(|| Row::clone(&database.row(table, uuid).expect("the row")));
                 for mutation in mutations {
                     let old = row.get(&mutation.column).cloned().unwrap_or_default();
                     let elements = old

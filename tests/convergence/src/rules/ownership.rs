@@ -247,7 +247,7 @@ fn foreign(case: &Case<'_>, complaints: &mut Complaints) {
                 continue;
             }
             if table == "NB_Global" {
-                for_all(case, (before, now), column, complaints);
+                for_all(case, (before, &now), column, complaints);
                 continue;
             }
             let shared = SHARED

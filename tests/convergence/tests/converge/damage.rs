@@ -212,7 +212,7 @@ fn ours(database: &Database, foreign: &Foreign) -> Vec<(&'static str, Uuid, Arc<
             .filter(|(uuid, _)| !foreign.contains_key(&((*table).to_owned(), *uuid)))
             // An impostor without its labels would be nobody's.
             .filter(|(uuid, _)| !strangers::is_impostor(*uuid))
-            .map(|(uuid, row)| (*table, uuid, Arc::clone(row)))
+            .map(|(uuid, row)| (*table, uuid, row))
             .collect();
         of_table.sort_by_key(|(_, uuid, _)| *uuid);
         rows.extend(of_table);

@@ -111,8 +111,8 @@ struct Spoiler<'a>(&'a mut Player<Memory>);
 impl Spoiler<'_> {
     fn rows(&self, table: &str, is_it: impl Fn(&Row) -> bool) -> Vec<(Uuid, Arc<Row>)> {
         let replica = self.0.northbound.replica();
-        let rows = replica.rows(table).filter(|(_, row)| is_it(row));
-        rows.map(|(uuid, row)| (uuid, Arc::clone(row))).collect()
+        let rows = replica.rows(table);
+        rows.filter(|(_, row)| is_it(row)).collect()
     }
 
     /// The one row of ours of a unit.

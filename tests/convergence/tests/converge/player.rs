@@ -311,7 +311,7 @@ impl<N: Northbound> Player<N> {
         let replica = self.northbound.replica();
         let rows = Tables::ALL.iter().flat_map(|table| {
             let rows = replica.rows(table);
-            rows.map(|(uuid, row)| ((*table, uuid), Row::clone(row)))
+            rows.map(|(uuid, row)| ((*table, uuid), Row::clone(&row)))
         });
         rows.collect()
     }

@@ -83,8 +83,8 @@ fn addresses(table: &str, row: &Row) -> BTreeSet<IpAddr> {
 fn of_rows(replica: &Database, unit: &str) -> BTreeSet<IpAddr> {
     let tables = ["Load_Balancer", "NAT"].into_iter();
     let rows = tables.flat_map(|table| replica.rows(table).map(move |(_, row)| (table, row)));
-    rows.filter(|(_, row)| label(row) == unit)
-        .flat_map(|(table, row)| addresses(table, row))
+    let rows = rows.filter(|(_, row)| label(row) == unit);
+    rows.flat_map(|(table, row)| addresses(table, &row))
         .collect()
 }
 

@@ -133,7 +133,7 @@ fn note<N: Northbound>(northbound: &N, foreign: &mut Foreign, operations: &[Oper
         } = operation
             && let Some(row) = replica.row(table, *uuid)
         {
-            foreign.insert((table.to_string(), *uuid), Row::clone(row));
+            foreign.insert((table.to_string(), *uuid), Row::clone(&row));
         }
     }
 }

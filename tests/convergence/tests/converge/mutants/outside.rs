@@ -108,8 +108,7 @@ impl Spoiler<'_> {
         let mut parents = parents.filter_map(|table| replica.row(table, parent));
         let members: Vec<Uuid> = parents
             .next()
-            .and_then(|row| row.get(column))
-            .map(|datum| datum.uuids().collect())
+            .and_then(|row| Some(row.get(column)?.uuids().collect()))
             .unwrap_or_default();
         let fits = |uuid: &&Uuid| {
             let row = replica.row(table, **uuid);
