@@ -62,9 +62,55 @@ pub(crate) struct Pool {
     v4: Half,
     v6: Half,
     /// Who holds an address: the senior of its claims, nearly always the only one.
-    claims: HashMap<IpAddr, Claim>,
+    claims: Claims,
     /// The other claims on the addresses that have any.
     waiting: HashMap<IpAddr, Vec<Claim>>,
+}
+
+/// Claims by address, each family apart: a key that could be of either would be half as large as the claim.
+#[derive(Debug, Default)]
+struct Claims {
+    v4: HashMap<Ipv4Addr, Claim>,
+    v6: HashMap<Ipv6Addr, Claim>,
+}
+
+impl Claims {
+    fn get(&self, ip: IpAddr) -> Option<&Claim> {
+        match ip {
+            IpAddr::V4(ip) => self.v4.get(&ip),
+            IpAddr::V6(ip) => self.v6.get(&ip),
+        }
+    }
+
+    fn insert(&mut self, ip: IpAddr, claim: Claim) {
+        match ip {
+            IpAddr::V4(ip) => self.v4.insert(ip, claim),
+            IpAddr::V6(ip) => self.v6.insert(ip, claim),
+        };
+    }
+
+    fn remove(&mut self, ip: IpAddr) {
+        match ip {
+            IpAddr::V4(ip) => self.v4.remove(&ip),
+            IpAddr::V6(ip) => self.v6.remove(&ip),
+        };
+    }
+
+    /// The claims on addresses of a family, in no order.
+    fn of(&self, family: Family) -> impl Iterator<Item = (u128, &Claim)> {
+        let (v4, v6) = match family {
+            Family::V4 => (Some(&self.v4), None),
+            Family::V6 => (None, Some(&self.v6)),
+        };
+        let v4 = v4.into_iter().flatten();
+        let v6 = v6.into_iter().flatten();
+        v4.map(|(ip, claim)| (number((*ip).into()), claim))
+            .chain(v6.map(|(ip, claim)| (number((*ip).into()), claim)))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
 }
 
 pub(crate) fn number(address: IpAddr) -> u128 {
@@ -171,17 +217,16 @@ impl Half {
         None
     }
 
-    fn pick(&mut self, claims: &HashMap<IpAddr, Claim>, family: Family) -> Option<u128> {
+    fn pick(&mut self, claims: &Claims, family: Family) -> Option<u128> {
         if self.taken >= self.capacity() {
             return None;
         }
         if self.cursor.is_none() {
             // Start above what was allocated in an earlier life: those below may have been freed just now.
             let highest = claims
-                .iter()
-                .filter(|(address, claim)| Family::of(**address) == family && claim.allocated)
-                .map(|(address, _)| number(*address))
-                .filter(|&number| self.contains(number))
+                .of(family)
+                .filter(|(number, claim)| claim.allocated && self.contains(*number))
+                .map(|(number, _)| number)
                 .max();
             self.start_pass(
                 highest
@@ -191,14 +236,13 @@ impl Half {
         }
         for _ in 0..2 {
             while let Some(candidate) = self.cursor_next() {
-                if !self.freed.contains_key(&candidate)
-                    && !claims.contains_key(&address(family, candidate))
-                {
+                let unclaimed = claims.get(address(family, candidate)).is_none();
+                if unclaimed && !self.freed.contains_key(&candidate) {
                     return Some(candidate);
                 }
             }
             while let Some(freed) = self.pop_freed() {
-                if self.contains(freed) && !claims.contains_key(&address(family, freed)) {
+                if self.contains(freed) && claims.get(address(family, freed)).is_none() {
                     return Some(freed);
                 }
             }
@@ -266,8 +310,8 @@ impl Pool {
                 Family::V6 => &mut self.v6,
             };
             let taken = claims
-                .keys()
-                .filter(|a| Family::of(**a) == family && half.contains(number(**a)))
+                .of(family)
+                .filter(|(number, _)| half.contains(*number))
                 .count();
             half.taken = taken as u128;
         }
@@ -294,7 +338,7 @@ impl Pool {
             unit: unit.clone(),
             allocated,
         };
-        let Some(holder) = self.claims.get_mut(&ip) else {
+        let Some(holder) = self.claims.get(ip) else {
             let half = self.half(Family::of(ip));
             if half.contains(number(ip)) {
                 half.taken += 1;
@@ -358,7 +402,7 @@ impl Pool {
         match self.waiting.remove(&ip) {
             Some(waiting) => self.seat(ip, waiting),
             None => {
-                self.claims.remove(&ip);
+                self.claims.remove(ip);
                 let half = self.half(Family::of(ip));
                 if half.contains(number(ip)) {
                     half.taken = half.taken.saturating_sub(1);
@@ -375,13 +419,13 @@ impl Pool {
     /// True if the unit may have an address it has on record: nobody else was allocated it.
     pub(crate) fn yields(&self, ip: IpAddr, unit: &Unit) -> bool {
         self.claims
-            .get(&ip)
+            .get(ip)
             .is_none_or(|claim| claim.unit == *unit || !claim.allocated)
     }
 
     /// Who holds the address.
     pub(crate) fn holder(&self, ip: IpAddr) -> Option<&Unit> {
-        self.claims.get(&ip).map(|claim| &claim.unit)
+        self.claims.get(ip).map(|claim| &claim.unit)
     }
 
     /// Chooses a free address and claims it; `None` if there is none.
