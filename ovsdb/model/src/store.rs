@@ -1,5 +1,5 @@
 //! The rows of a table at rest. Most of what a small row holds in memory is pointers and room that is not used: packed into
-//! one piece it takes a third, and is unpacked when it is asked for. A row that is large when packed (of a switch, with its
+//! one piece it takes a quarter, and is unpacked when it is asked for. A row that is large when packed (of a switch, with its
 //! thousands of ports) stays as it is, for to look at it must not cost its size.
 
 use std::sync::Arc;
