@@ -62,6 +62,11 @@ impl<'a> Transaction<'a> {
         self.base.content.row(&place.0, place.1)
     }
 
+    /// True if the row was there before the transaction.
+    fn was_there(&self, place: &Place) -> bool {
+        self.base.content.has(&place.0, place.1)
+    }
+
     /// All rows of a table as they stand now, sorted by UUID.
     pub(crate) fn rows(&self, table: &Name) -> BTreeMap<Uuid, Arc<Row>> {
         let mut rows: BTreeMap<Uuid, Arc<Row>> = self.base.content.rows(table).collect();
@@ -87,7 +92,7 @@ impl<'a> Transaction<'a> {
     pub(crate) fn count(&self, table: &Name) -> usize {
         let mut count = self.base.content.len(table);
         for (place, row) in self.changes_of(table) {
-            match (self.old_row(place).is_some(), row.is_some()) {
+            match (self.was_there(place), row.is_some()) {
                 (false, true) => count += 1,
                 (true, false) => count -= 1,
                 _ => {}
@@ -98,7 +103,7 @@ impl<'a> Transaction<'a> {
 
     /// True unless a row of that UUID is there, or was there when the transaction began.
     pub(crate) fn may_insert(&self, place: &Place) -> bool {
-        self.old_row(place).is_none() && self.row(&place.0, place.1).is_none()
+        !self.was_there(place) && self.row(&place.0, place.1).is_none()
     }
 
     pub(crate) fn set(&mut self, place: Place, row: Row) {
@@ -106,7 +111,7 @@ impl<'a> Transaction<'a> {
     }
 
     pub(crate) fn delete(&mut self, place: Place) {
-        if self.base.content.has(&place.0, place.1) {
+        if self.was_there(&place) {
             self.changes.insert(place, None);
         } else {
             // Inserted by this very transaction: as if it had never been, and may be inserted again.
