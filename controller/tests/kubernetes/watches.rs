@@ -108,20 +108,6 @@ spec:
       subresources: {status: {}}
       schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 ";
-    cluster
-        .admin
-        .delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/vpcs.yusur.io")
-        .expect("deleted");
-    super::support::eventually("the definition is gone", || {
-        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/vpcs.yusur.io";
-        cluster
-            .admin
-            .get(path)
-            .expect("an answer")
-            .is_none()
-            .then_some(())
-    })
-    .await;
     cluster.admin.apply(loose).expect("a loose definition");
     super::support::eventually("the loose definition is served", || {
         cluster

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use serde_json::json;
+use serde_json::{Value, json};
 use yusur_controller::metrics::Metrics;
 use yusur_controller::source::kubernetes::lease::Options;
 use yusur_controller::status::{Finished, Receipt, StatusQueue, StatusWrite, kubernetes};
@@ -14,7 +14,7 @@ use super::support::{Cluster, PATIENCE, eventually, items, vpc};
 const PATH: &str = "/apis/yusur.io/v1alpha1/vpcs/red";
 const GATEWAY: &str = "/apis/yusur.io/v1alpha1/eipgateways/internet";
 
-fn write(uid: &str, status: serde_json::Value) -> StatusWrite {
+fn write(uid: &str, status: Value) -> StatusWrite {
     StatusWrite {
         object: ObjectRef {
             kind: Kind::Vpc,
@@ -33,6 +33,17 @@ async fn finished(receipts: &mut tokio::sync::mpsc::UnboundedReceiver<Receipt>) 
         .expect("it ends")
         .expect("the queue goes on")
         .end
+}
+
+/// The Events about an object; others may be in the namespace, the API server's own for one.
+fn events_of(cluster: &Cluster, uid: &str) -> Vec<Value> {
+    let events = cluster
+        .admin
+        .get("/apis/events.k8s.io/v1/namespaces/default/events")
+        .expect("an answer");
+    let mut events = items(&events.expect("a list"));
+    events.retain(|event| event["regarding"]["uid"] == uid);
+    events
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,18 +94,14 @@ async fn status_is_what_was_written_last_and_events_tell_of_it() {
         status,
         json!({"logicalRouter": "r1", "observedGeneration": 1, "conditions": [condition]})
     );
-    let events = cluster
-        .admin
-        .get("/apis/events.k8s.io/v1/namespaces/default/events")
-        .expect("an answer");
-    let events = items(&events.expect("a list"));
+    let events = events_of(&cluster, uid);
     assert_eq!(events.len(), 2, "{events:?}");
     for event in &events {
         assert_eq!(
             (&event["reason"], &event["type"]),
             (&json!("VIPConflict"), &json!("Warning"))
         );
-        assert_eq!(event["regarding"]["uid"], uid);
+        assert_eq!(event["reportingController"], "yusur-controller");
     }
     assert!(
         events
@@ -109,11 +116,7 @@ async fn status_is_what_was_written_last_and_events_tell_of_it() {
         ..write(uid, json!({}))
     });
     assert_eq!(finished(&mut receipts).await, Finished::Written);
-    let events = cluster
-        .admin
-        .get("/apis/events.k8s.io/v1/namespaces/default/events")
-        .expect("an answer");
-    let events = items(&events.expect("a list"));
+    let events = events_of(&cluster, uid);
     assert_eq!(events.len(), 2, "{events:?}");
     assert!(events.iter().any(|event| event["series"]["count"] == 2));
 
