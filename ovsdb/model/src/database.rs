@@ -91,6 +91,13 @@ impl Database {
         found.into_iter().flatten()
     }
 
+    /// The UUIDs of the rows that [`Self::find`] finds, without visiting those that share the key.
+    pub fn find_uuids(&self, table: &str, index: &str, key: &Atom) -> impl Iterator<Item = Uuid> {
+        let content = self.tables.get(table);
+        let found = content.and_then(|content| content.find(index, key));
+        found.into_iter().flat_map(Found::uuids)
+    }
+
     /// The number of rows that have `key` in the index called `index`, without visiting them.
     pub fn count(&self, table: &str, index: &str, key: &Atom) -> usize {
         let content = self.tables.get(table);

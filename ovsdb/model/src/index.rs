@@ -348,6 +348,17 @@ impl Iterator for Found<'_> {
 
 impl ExactSizeIterator for Found<'_> {}
 
+impl<'a> Found<'a> {
+    /// The rows' UUIDs alone. Rows that share a key are not looked at.
+    pub(crate) fn uuids(self) -> impl Iterator<Item = Uuid> + use<'a> {
+        let (one, many) = match self {
+            Self::One(found) => (found.map(|(uuid, _)| uuid), None),
+            Self::Many(found, _) => (None, Some(found)),
+        };
+        one.into_iter().chain(many.into_iter().flatten().copied())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -390,6 +401,8 @@ mod tests {
                 for index in &indexes {
                     for key in 0..6 {
                         let found: Vec<Uuid> = index.find(&key.into(), &rows).map(|(uuid, _)| uuid).collect();
+                        let alone: Vec<Uuid> = index.find(&key.into(), &rows).uuids().collect();
+                        prop_assert_eq!(&alone, &found);
                         let wanted = model.iter().filter(|(_, names)| names.contains(&key));
                         prop_assert_eq!(found, wanted.map(|(uuid, _)| *uuid).collect::<Vec<_>>());
                     }

@@ -147,9 +147,7 @@ pub(super) fn unit(
     }
     let mut unwanted: Vec<(&'static TableSpec, Uuid)> = Vec::new();
     for table in nb::TABLES {
-        let labelled = database
-            .find(table.name, nb::BY_UNIT, &label)
-            .map(|(uuid, _)| uuid);
+        let labelled = database.find_uuids(table.name, nb::BY_UNIT, &label);
         unwanted.extend(
             labelled
                 .filter(|uuid| !wanted.contains(uuid))
@@ -349,7 +347,7 @@ fn members(row: &DesiredRow, referrers: &[&Referrer], database: &Database) -> Ve
             .map(|referrer| referrer.row)
             .collect();
         let mut there = 0;
-        for (parent, _) in database.find(table, column, &key) {
+        for parent in database.find_uuids(table, column, &key) {
             if wanted.contains(&parent) {
                 there += 1;
             } else {
@@ -388,7 +386,7 @@ fn members(row: &DesiredRow, referrers: &[&Referrer], database: &Database) -> Ve
 /// Removes a row that nobody wants: out of every column that refers to it, and by itself if it is a root.
 fn remove(table: &'static TableSpec, uuid: Uuid, database: &Database, edits: &mut Vec<Edit>) {
     for (parents, column) in table.referrers {
-        for (parent, _) in database.find(parents, column, &Atom::Uuid(uuid)) {
+        for parent in database.find_uuids(parents, column, &Atom::Uuid(uuid)) {
             edits.push(Edit::Member {
                 table: parents,
                 row: parent,
@@ -402,7 +400,7 @@ fn remove(table: &'static TableSpec, uuid: Uuid, database: &Database, edits: &mu
         // Ports that are still on these chassis, of Vpcs that leave later, or that only cease to be referred to (to the
         // server they refer to the group until then): it could not go before them.
         let column = nb::CHASSIS_GROUP;
-        for (port, _) in database.find(LogicalRouterPort::NAME, column, &Atom::Uuid(uuid)) {
+        for port in database.find_uuids(LogicalRouterPort::NAME, column, &Atom::Uuid(uuid)) {
             edits.push(Edit::Member {
                 table: LogicalRouterPort::NAME,
                 row: port,
