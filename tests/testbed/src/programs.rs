@@ -27,7 +27,8 @@ pub fn build(program: &str) -> Result<PathBuf> {
             "--quiet",
             "--message-format=json-render-diagnostics",
         ])
-        .args(["--package", program, "--bin", program]);
+        // Not of its package alone: its dependencies would be built once more, with the features that only it asks for.
+        .args(["--workspace", "--bin", program]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }

@@ -76,7 +76,8 @@ fn from_text(text: &str) -> Happenings {
 
 /// So many cases, the same every time: whoever changes something is to hear of that, not of what chance brings. Other cases
 /// are for `make soak`: `PROPTEST_CASES` and `PROPTEST_RNG_SEED` say how many and which, and `CONVERGE_CASE` spells one.
-fn run<N: Northbound>(cases: u32, new: impl Fn() -> N) {
+/// `share`: which of the tests that divide the cases among the cores, each with others.
+fn run<N: Northbound>(cases: u32, share: u64, new: impl Fn() -> N) {
     if let Ok(text) = std::env::var("CONVERGE_CASE") {
         return play(new(), &from_text(&text)).unwrap_or_else(|error| panic!("{error}"));
     }
@@ -94,6 +95,7 @@ fn run<N: Northbound>(cases: u32, new: impl Fn() -> N) {
     let RngSeed::Fixed(seed) = config.rng_seed else {
         return;
     };
+    config.rng_seed = RngSeed::Fixed(seed.wrapping_add(share));
     let cases = config.cases;
     let done = TestRunner::new(config).run(&happenings(), |happenings| play(new(), &happenings));
     if let Err(TestError::Fail(reason, least)) = done {
@@ -109,13 +111,18 @@ fn run<N: Northbound>(cases: u32, new: impl Fn() -> N) {
 
 #[test]
 fn converges_in_memory() {
-    run(10_000, Memory::new);
+    run(5_000, 0, Memory::new);
+}
+
+#[test]
+fn converges_in_memory_with_others() {
+    run(5_000, 1, Memory::new);
 }
 
 #[test]
 fn converges_on_a_server() {
     let host = Host::start();
-    run(400, || host.empty());
+    run(400, 0, || host.empty());
 }
 
 /// Histories that once went wrong, as they were printed. They mean the same as long as chance is read the same way; after a
