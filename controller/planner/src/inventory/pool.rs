@@ -56,11 +56,33 @@ struct Half {
     freed_seq: u64,
 }
 
+/// The half of each family.
+#[derive(Debug, Default)]
+struct Halves {
+    v4: Half,
+    v6: Half,
+}
+
+impl Halves {
+    fn of(&self, family: Family) -> &Half {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
+
+    fn of_mut(&mut self, family: Family) -> &mut Half {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+}
+
 /// The addresses of one Subnet, or of one VPC's service ranges.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    v4: Half,
-    v6: Half,
+    halves: Halves,
     /// Who holds an address: the senior of its claims, nearly always the only one.
     claims: Claims,
     /// The other claims on the addresses that have any.
@@ -300,27 +322,14 @@ impl Pool {
                     .map(|(first, last)| (number(*first), number(*last)))
                     .collect()
             };
-            let half = self.half(family);
+            let half = self.halves.of_mut(family);
             half.set_ranges(of(wanted), of(excluded));
-        }
-        for family in Family::ALL {
-            let claims = &self.claims;
-            let half = match family {
-                Family::V4 => &mut self.v4,
-                Family::V6 => &mut self.v6,
-            };
-            let taken = claims
+            let taken = self
+                .claims
                 .of(family)
                 .filter(|(number, _)| half.contains(*number))
                 .count();
             half.taken = taken as u128;
-        }
-    }
-
-    fn half(&mut self, family: Family) -> &mut Half {
-        match family {
-            Family::V4 => &mut self.v4,
-            Family::V6 => &mut self.v6,
         }
     }
 
@@ -339,7 +348,7 @@ impl Pool {
             allocated,
         };
         let Some(holder) = self.claims.get(ip) else {
-            let half = self.half(Family::of(ip));
+            let half = self.halves.of_mut(Family::of(ip));
             if half.contains(number(ip)) {
                 half.taken += 1;
             }
@@ -403,7 +412,7 @@ impl Pool {
             Some(waiting) => self.seat(ip, waiting),
             None => {
                 self.claims.remove(ip);
-                let half = self.half(Family::of(ip));
+                let half = self.halves.of_mut(Family::of(ip));
                 if half.contains(number(ip)) {
                     half.taken = half.taken.saturating_sub(1);
                     half.free(number(ip));
@@ -435,10 +444,7 @@ impl Pool {
         unit: &Unit,
         seniority: Seniority,
     ) -> Option<IpAddr> {
-        let half = match family {
-            Family::V4 => &mut self.v4,
-            Family::V6 => &mut self.v6,
-        };
+        let half = self.halves.of_mut(family);
         let ip = address(family, half.pick(&self.claims, family)?);
         self.claim(ip, unit, seniority, true);
         Some(ip)
@@ -451,10 +457,7 @@ impl Pool {
 
     /// How many addresses are claimed, and how many there are, in one family.
     pub(crate) fn usage(&self, family: Family) -> (u128, u128) {
-        let half = match family {
-            Family::V4 => &self.v4,
-            Family::V6 => &self.v6,
-        };
+        let half = self.halves.of(family);
         (half.taken, half.capacity())
     }
 }
