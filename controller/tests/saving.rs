@@ -167,10 +167,13 @@ async fn a_directory_that_is_replaced_is_found_again() {
     let (root, aside) = (world.manifests(), world.beside("away"));
     fs::rename(&root, &aside).expect("a directory moved");
     controller.says("part of the objects is unknown");
-    fs::create_dir(&root).expect("a directory");
+    // Whole at once: one that is being filled would lack what is yet to come.
+    let copy = world.beside("copy");
+    fs::create_dir(&copy).expect("a directory");
     for file in ["vpc.yaml", "services.yaml"] {
-        fs::copy(aside.join(file), root.join(file)).expect("a copy");
+        fs::copy(aside.join(file), copy.join(file)).expect("a copy");
     }
+    fs::rename(&copy, &root).expect("a directory moved");
     controller.says("mended");
     assert_eq!(world.observer.read().len("Load_Balancer"), 2);
     // It is this one that is watched now.

@@ -187,7 +187,10 @@ impl<H: Handler> Receiver<H> {
                     None => std::future::pending().await,
                 }
             };
+            // What has come is heard before the clock: a process that was stopped for a while finds both ready.
             tokio::select! {
+                biased;
+                _ = self.shared.until_lost() => return Err(ConnectionLost::Closed),
                 read = self.read.read_buf(self.framer.space()) => {
                     match read {
                         Ok(0) => return Err(ConnectionLost::Closed),
@@ -203,7 +206,6 @@ impl<H: Handler> Receiver<H> {
                     }
                     return Ok(());
                 }
-                _ = self.shared.until_lost() => return Err(ConnectionLost::Closed),
                 () = patience => {
                     let interval = silence.unwrap_or_default();
                     if self.probed {

@@ -6,7 +6,7 @@
 mod api;
 mod program;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::ovsdb::{Pki, free_port, own_loopback_address};
+use crate::ovsdb::{Pki, free_ports, own_loopback_address};
 use crate::process::{Process, poll};
 use crate::scratch;
 
@@ -118,8 +118,8 @@ impl ControlPlane {
         // An address of our own keeps a port free while the server that had it is down.
         let ip = own_loopback_address();
         let pki = Pki::generate(dir.path(), ip)?;
-        let address = free_port(ip)?;
-        let (etcd, etcd_address) = start_etcd(&etcd_program, dir.path(), ip)?;
+        let [address, etcd_address, etcd_peer] = free_ports(ip)?;
+        let etcd = start_etcd(&etcd_program, dir.path(), etcd_address, etcd_peer)?;
 
         let mut all = vec![User::admin()];
         all.extend(users);
@@ -334,9 +334,7 @@ impl Drop for ControlPlane {
     }
 }
 
-fn start_etcd(program: &Path, dir: &Path, ip: IpAddr) -> Result<(Process, SocketAddr)> {
-    let client = free_port(ip)?;
-    let peer = free_port(ip)?;
+fn start_etcd(program: &Path, dir: &Path, client: SocketAddr, peer: SocketAddr) -> Result<Process> {
     let mut command = Command::new(program);
     command
         .current_dir(dir)
@@ -354,7 +352,7 @@ fn start_etcd(program: &Path, dir: &Path, ip: IpAddr) -> Result<(Process, Socket
     process.wait_until("the client port", || {
         Ok(std::net::TcpStream::connect(client).is_ok())
     })?;
-    Ok((process, client))
+    Ok(process)
 }
 
 fn file(flag: &str, path: &Path) -> std::ffi::OsString {

@@ -26,7 +26,7 @@ use crate::process::run;
 use crate::schemas::Schema;
 use crate::scratch;
 use server::Setup;
-pub(crate) use server::{free_port, own_loopback_address};
+pub(crate) use server::{free_ports, own_loopback_address};
 
 /// A single ovsdb-server with one database, in a directory of its own.
 ///

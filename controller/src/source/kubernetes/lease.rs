@@ -262,7 +262,8 @@ impl Election {
         });
     }
 
-    /// Gives the Lease back, so that the next one need not wait for its end.
+    /// Gives the Lease back, so that the next one need not wait for its end. Tries no longer than a leader may be without
+    /// word from the API server.
     async fn release(&mut self) {
         if self.held.take().is_none() {
             return;
@@ -284,7 +285,7 @@ impl Election {
                 .await
                 .map(drop)
         };
-        match timeout(self.options.period, give_back).await {
+        match timeout(self.options.deadline, give_back).await {
             Ok(Ok(())) => info!(lease = self.options.name, "the Lease is given back"),
             Ok(Err(error)) => debug!(%error, "the Lease is not given back; it ends by itself"),
             Err(_) => debug!("the Lease is not given back in time; it ends by itself"),

@@ -562,6 +562,12 @@ impl Watcher {
         if now == self.told {
             return Ok(());
         }
+        // Written down before it is told: who reads of it elsewhere finds it there.
+        let list: Vec<Value> = now
+            .iter()
+            .map(|(subject, problem)| json!({"subject": subject, "reason": problem.reason, "message": problem.message}))
+            .collect();
+        self.records.problems(&list);
         for (subject, problem) in &now {
             if self.told.get(subject) != Some(problem) {
                 let source::Problem { reason, message } = problem;
@@ -577,11 +583,6 @@ impl Watcher {
             info!(subject, "mended");
             self.tell_problem(subject, None)?;
         }
-        let list: Vec<Value> = now
-            .iter()
-            .map(|(subject, problem)| json!({"subject": subject, "reason": problem.reason, "message": problem.message}))
-            .collect();
-        self.records.problems(&list);
         self.told = now;
         Ok(())
     }

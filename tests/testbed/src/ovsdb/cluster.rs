@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use super::Dump;
-use super::server::{Server, Setup, free_port, own_loopback_address};
+use super::server::{Server, Setup, free_ports, own_loopback_address};
 use crate::process::{poll, run};
 use crate::schemas::Schema;
 use crate::scratch;
@@ -58,8 +58,9 @@ impl Cluster {
             let home = dir.path().join(index.to_string());
             std::fs::create_dir(&home).with_context(|| format!("making {}", home.display()))?;
             let file = home.join("db");
-            let ip = own_loopback_address();
-            let address = format!("tcp:{}", free_port(ip)?);
+            // For its fellows, apart from what clients are served on.
+            let [raft] = free_ports(own_loopback_address())?;
+            let address = format!("tcp:{raft}");
             let mut tool = Command::new("ovsdb-tool");
             match &first {
                 None => tool
@@ -81,7 +82,7 @@ impl Cluster {
                 dir: home,
                 file,
                 database: schema.name.clone(),
-                address: ip,
+                address: own_loopback_address(),
                 identity: None,
             })?);
         }

@@ -38,12 +38,13 @@ pub struct Server {
 
 impl Server {
     pub(super) fn launch(setup: Setup) -> Result<Self> {
-        let address = setup.address;
+        let [tcp, ssl] = free_ports(setup.address)?;
+        let [tcp6] = free_ports(IpAddr::V6(Ipv6Addr::LOCALHOST))?;
         let server = Self {
-            tcp: free_port(address)?,
-            ssl: free_port(address)?,
-            tcp6: free_port(IpAddr::V6(Ipv6Addr::LOCALHOST))?,
             setup,
+            tcp,
+            tcp6,
+            ssl,
             process: Mutex::new(None),
         };
         server.start()?;
@@ -277,8 +278,15 @@ pub(crate) fn own_loopback_address() -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 128 | count.to_be_bytes()[3], high, low))
 }
 
-/// A port that is free on `ip` now.
-pub(crate) fn free_port(ip: IpAddr) -> Result<SocketAddr> {
-    let listener = TcpListener::bind((ip, 0)).with_context(|| format!("binding a port on {ip}"))?;
-    listener.local_addr().context("reading the bound address")
+/// Ports that are free on `ip` now, each another: asked for one after the other, the kernel may give one twice.
+pub(crate) fn free_ports<const N: usize>(ip: IpAddr) -> Result<[SocketAddr; N]> {
+    let mut listeners = Vec::with_capacity(N);
+    let mut ports = [SocketAddr::new(ip, 0); N];
+    for port in &mut ports {
+        let listener =
+            TcpListener::bind(*port).with_context(|| format!("binding a port on {ip}"))?;
+        *port = listener.local_addr().context("reading the bound address")?;
+        listeners.push(listener);
+    }
+    Ok(ports)
 }
