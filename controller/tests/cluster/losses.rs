@@ -19,17 +19,16 @@ async fn twelve() -> (World, Controller) {
     (world, controller)
 }
 
-/// True if each object of a list has been told all that its newest generation comes to.
+/// True if there are objects in the list, and each has been told all that its newest generation comes to.
 fn all_settled(list: &Value) -> bool {
-    let items = list["items"].as_array().map_or(&[][..], Vec::as_slice);
-    items.iter().all(|object| {
-        let generation = &object["metadata"]["generation"];
-        let conditions = object["status"]["conditions"].as_array();
-        conditions.is_some_and(|conditions| {
-            conditions.iter().all(|condition| {
-                condition["observedGeneration"] == *generation
-                    && condition["reason"] != "AddressPending"
-            })
+    let some = |value: &Value, each: &dyn Fn(&Value) -> bool| {
+        let all = value.as_array().filter(|all| !all.is_empty());
+        all.is_some_and(|all| all.iter().all(each))
+    };
+    some(&list["items"], &|object| {
+        some(&object["status"]["conditions"], &|condition| {
+            condition["observedGeneration"] == object["metadata"]["generation"]
+                && condition["reason"] != "AddressPending"
         })
     })
 }
@@ -121,6 +120,15 @@ async fn a_restart_with_nothing_changed_writes_the_epoch_alone() {
         "eips",
         "eipgateways",
     ];
+    for n in 0..12 {
+        world.until_condition(
+            &service("shop", &format!("s{n}")),
+            "Ready",
+            "True",
+            "BackendsReady",
+        );
+    }
+    world.until_condition(&service("shop", "auto"), "Ready", "True", "BackendsReady");
     for plural in KINDS {
         world.until_object(&format!("/apis/yusur.io/v1alpha1/{plural}"), all_settled);
     }

@@ -35,14 +35,14 @@ async fn finished(receipts: &mut tokio::sync::mpsc::UnboundedReceiver<Receipt>) 
         .end
 }
 
-/// The Events about an object; others may be in the namespace, the API server's own for one.
-fn events_of(cluster: &Cluster, uid: &str) -> Vec<Value> {
+/// The controller's Events; others may be in the namespace, the API server's own for one.
+fn own_events(cluster: &Cluster) -> Vec<Value> {
     let events = cluster
         .admin
         .get("/apis/events.k8s.io/v1/namespaces/default/events")
         .expect("an answer");
     let mut events = items(&events.expect("a list"));
-    events.retain(|event| event["regarding"]["uid"] == uid);
+    events.retain(|event| event["reportingController"] == "yusur-controller");
     events
 }
 
@@ -94,14 +94,14 @@ async fn status_is_what_was_written_last_and_events_tell_of_it() {
         status,
         json!({"logicalRouter": "r1", "observedGeneration": 1, "conditions": [condition]})
     );
-    let events = events_of(&cluster, uid);
+    let events = own_events(&cluster);
     assert_eq!(events.len(), 2, "{events:?}");
     for event in &events {
         assert_eq!(
             (&event["reason"], &event["type"]),
             (&json!("VIPConflict"), &json!("Warning"))
         );
-        assert_eq!(event["reportingController"], "yusur-controller");
+        assert_eq!(event["regarding"]["uid"], uid);
     }
     assert!(
         events
@@ -116,7 +116,7 @@ async fn status_is_what_was_written_last_and_events_tell_of_it() {
         ..write(uid, json!({}))
     });
     assert_eq!(finished(&mut receipts).await, Finished::Written);
-    let events = events_of(&cluster, uid);
+    let events = own_events(&cluster);
     assert_eq!(events.len(), 2, "{events:?}");
     assert!(events.iter().any(|event| event["series"]["count"] == 2));
 
