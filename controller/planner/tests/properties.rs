@@ -403,7 +403,7 @@ impl World {
             Damage::Delete => {
                 let mut operations = Vec::new();
                 for (parents, column) in table.referrers {
-                    for (parent, _) in database.find(parents, column, &(*uuid).into()) {
+                    for parent in database.find_uuids(parents, column, &(*uuid).into()) {
                         operations.push(Operation::mutate(
                             *parents,
                             parent,

@@ -86,24 +86,23 @@ impl Database {
         index: &str,
         key: &Atom,
     ) -> impl Iterator<Item = (Uuid, Arc<Row>)> {
-        let content = self.tables.get(table);
-        let found = content.and_then(|content| content.find(index, key));
-        found.into_iter().flatten()
+        self.found(table, index, key).into_iter().flatten()
     }
 
     /// The UUIDs of the rows that [`Self::find`] finds, without visiting those that share the key.
     pub fn find_uuids(&self, table: &str, index: &str, key: &Atom) -> impl Iterator<Item = Uuid> {
-        let content = self.tables.get(table);
-        let found = content.and_then(|content| content.find(index, key));
-        found.into_iter().flat_map(Found::uuids)
+        let found = self.found(table, index, key).into_iter();
+        found.flat_map(Found::uuids)
     }
 
     /// The number of rows that have `key` in the index called `index`, without visiting them.
     pub fn count(&self, table: &str, index: &str, key: &Atom) -> usize {
-        let content = self.tables.get(table);
-        content
-            .and_then(|content| content.find(index, key))
-            .map_or(0, |found| found.len())
+        self.found(table, index, key).map_or(0, |found| found.len())
+    }
+
+    fn found(&self, table: &str, index: &str, key: &Atom) -> Option<Found<'_>> {
+        let content = self.tables.get(table)?;
+        Some(content.index(index)?.find(key, &content.rows))
     }
 
     /// The keys that the index called `index` has at present, in no order, each once. Costs a walk over the rows.
@@ -173,10 +172,6 @@ impl Database {
 impl TableContent {
     fn index(&self, name: &str) -> Option<&IndexState> {
         self.indexes.iter().find(|state| state.index.name == name)
-    }
-
-    fn find(&self, index: &str, key: &Atom) -> Option<Found<'_>> {
-        Some(self.index(index)?.find(key, &self.rows))
     }
 
     /// Makes room for a first dump in one go; later, room grows as it is needed.
