@@ -282,6 +282,15 @@ pub fn flow(namespace: &Namespace, address: SocketAddr) -> Result<Flow, AskError
 pub struct Flow(UdpSocket);
 
 impl Flow {
+    /// Takes a request for unanswered after `silence`: for one that may be lost, and is asked again.
+    ///
+    /// # Errors
+    /// If `silence` is nothing.
+    pub fn within(self, silence: Duration) -> Result<Self, AskError> {
+        self.0.set_read_timeout(Some(silence))?;
+        Ok(self)
+    }
+
     /// Asks once more, from the same source port.
     ///
     /// # Errors
