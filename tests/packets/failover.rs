@@ -26,7 +26,7 @@ fn release() -> Result<Release> {
 
 /// Breaks the gateway that serves, and prints how long clients outside felt it.
 fn fails(what: &str, fault: impl FnOnce(&Play<'_, '_>, &Chassis) -> Result<()>) -> Result<()> {
-    Play::run_on(&release()?, |play| feel(play, what, fault).map(drop))
+    Play::run_watched_closely(&release()?, |play| feel(play, what, fault).map(drop))
 }
 
 /// Waits until all tunnels to gateways are watched: they have stood for a while.
@@ -141,7 +141,7 @@ fn others(lab: &Lab, chassis: &Chassis) -> usize {
 /// And when it is back, it stands by: every move costs connections.
 #[test]
 fn its_tunnels_are_cut() -> Result<()> {
-    Play::run_on(&release()?, |play| {
+    Play::run_watched_closely(&release()?, |play| {
         let _backends = feel(play, "the gateway's tunnels are cut", |_, gateway| {
             gateway.namespace().ip("link set eth0 down")
         })?;
@@ -185,7 +185,7 @@ fn it_dies() -> Result<()> {
 /// Nothing in OVN watches the physical network: somebody has to take the node out of service. Back in service it stands by.
 #[test]
 fn its_external_link_is_lost() -> Result<()> {
-    Play::run_on(&release()?, |play| {
+    Play::run_watched_closely(&release()?, |play| {
         let what = "the gateway's external link is lost, and its Node labelled";
         let _backends = feel(play, what, |play, gateway| {
             gateway.namespace().ip("link set outside down")?;
@@ -221,7 +221,7 @@ fn its_external_link_is_lost() -> Result<()> {
 /// The same where it is taken out of `spec.nodes`, and put back last.
 #[test]
 fn it_is_taken_out() -> Result<()> {
-    Play::run_on(&release()?, |play| {
+    Play::run_watched_closely(&release()?, |play| {
         let what = "the gateway's external link is lost, and the node taken out of spec.nodes";
         let _backends = feel(play, what, |play, gateway| {
             gateway.namespace().ip("link set outside down")?;
@@ -265,7 +265,7 @@ fn failures(host: &Host, target: SocketAddr, count: usize) -> usize {
 /// decides. Which of them the packets take is chance, until a person takes one of them out.
 #[test]
 fn only_the_gateways_lose_each_other() -> Result<()> {
-    Play::run_on(&release()?, |play| {
+    Play::run_watched_closely(&release()?, |play| {
         let world = play.world;
         let (targets, _backends) = stands(play)?;
         let [first, second] = [world.lab.node(GATEWAYS[0])?, world.lab.node(GATEWAYS[1])?];

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use yusur_testbed::lab::{AskError, Datapath, Lab, Protocol};
+use yusur_testbed::release::Release;
 
 use crate::crossing::{
     EIP, addresses, by_the_service_gateway, preserve_on_a_shared_eip, serves, settles, spec,
@@ -17,11 +18,16 @@ use crate::source_ports;
 
 /// A play on the kernel's datapath, or an error that says where there is one.
 pub(crate) fn run(test: impl FnOnce(&Play<'_, '_>) -> Result<()>) -> Result<()> {
+    needs_kernel()?;
+    Play::run(test)
+}
+
+fn needs_kernel() -> Result<()> {
     ensure!(
         Datapath::chosen()? == Datapath::Kernel,
         "this test needs the kernel's datapath of Open vSwitch: run it by `scripts/test kernel`"
     );
-    Play::run(test)
+    Ok(())
 }
 
 /// How many connections to this port the kernel tracks, in the zones of a chassis' datapath.
@@ -163,7 +169,8 @@ fn the_service_gateway_goes_where_the_gateway_goes() -> Result<()> {
 #[test]
 #[ignore = "needs the kernel's datapath: scripts/test kernel"]
 fn the_service_gateway_outlives_its_node() -> Result<()> {
-    run(|play| {
+    needs_kernel()?;
+    Play::run_watched_closely(&Release::chosen()?, |play| {
         let world = play.world;
         let (eips, _backends) = serves(play)?;
         settles(play, GATEWAYS[0], GATEWAYS[0])?;

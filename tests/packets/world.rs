@@ -68,13 +68,15 @@ pub(crate) struct World<'a> {
 impl World<'_> {
     /// Builds the world, hands it to `test`, and shows the logs where that fails.
     pub(crate) fn run(test: impl FnOnce(&mut World<'_>) -> Result<()>) -> Result<()> {
-        Self::run_on(&Release::chosen()?, &NODES, test)
+        Self::run_on(&Release::chosen()?, &NODES, &[], test)
     }
 
-    /// The same with this release and these chassis.
+    /// The same with this release and these chassis, in an OVN where somebody has set these options of `NB_Global` before
+    /// the controller starts.
     pub(crate) fn run_on(
         release: &Release,
         chassis: &[&str],
+        options: &[&str],
         test: impl FnOnce(&mut World<'_>) -> Result<()>,
     ) -> Result<()> {
         static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
@@ -85,6 +87,9 @@ impl World<'_> {
             .clone()
             .map_err(anyhow::Error::msg)?;
         Lab::run_on(release, chassis, |lab| {
+            for option in options {
+                lab.nbctl(&["set", "NB_Global", ".", &format!("options:{option}")])?;
+            }
             let controller = Controller::start(&program, lab.nb(), lab.sb())?;
             for vpc in NETWORKS {
                 controller.save(&format!("network-{vpc}.yaml"), &network(vpc, vpc))?;
