@@ -2,7 +2,8 @@
 //!
 //! Rules: an object that cannot be used keeps its last good form for as long as its file names it; a file that cannot
 //! be read keeps all its objects; of two files that hold one object the one with the smaller path wins, whatever the
-//! order in which they were read, so that a restart agrees with the run before it.
+//! order in which they were read, so that a restart agrees with the run before it; a file that is not there, though it
+//! may come back, yields an object to one that is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{Debug, Display};
@@ -173,12 +174,14 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
         outcome
     }
 
-    /// The file was read in full: `entries` is what it says, `problems` what could not even be named.
+    /// The file was read in full: `entries` is what it says, `problems` what could not even be named. `absent` tells of a
+    /// file whether it is not there at the moment.
     pub(super) fn read<V>(
         &mut self,
         path: &Path,
         entries: Vec<Entry<K, V>>,
         mut problems: Vec<Problem>,
+        mut absent: impl FnMut(&Path) -> bool,
     ) -> Outcome<K, V> {
         let path: Arc<Path> = match self.files.get_key_value(path) {
             Some((path, _)) => Arc::clone(path),
@@ -209,7 +212,9 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
             let known = before.get(&key).copied().flatten();
             match value {
                 Ok(value) => {
-                    if self.claim(&path, &key, &mut problems) && known != Some(fingerprint) {
+                    if self.claim(&path, &key, &mut problems, &mut absent)
+                        && known != Some(fingerprint)
+                    {
                         outcome.set.push((key.clone(), value));
                     }
                     holds.insert(key, Some(fingerprint));
@@ -244,12 +249,26 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
     }
 
     /// Whether `path`'s word on `key` counts from now on.
-    fn claim(&mut self, path: &Arc<Path>, key: &K, problems: &mut Vec<Problem>) -> bool {
+    fn claim(
+        &mut self,
+        path: &Arc<Path>,
+        key: &K,
+        problems: &mut Vec<Problem>,
+        mut absent: impl FnMut(&Path) -> bool,
+    ) -> bool {
         let holder = self
             .holders
             .entry(key.clone())
             .or_insert_with(|| Arc::clone(path));
         if holder == path {
+            return true;
+        }
+        // Where further files name the object, the one that is to follow is told when the holder is believed to be gone.
+        if !self.shadowed.contains_key(key) && absent(holder) {
+            let left = std::mem::replace(holder, Arc::clone(path));
+            if let Some(file) = self.files.get_mut(&left) {
+                file.holds.remove(key);
+            }
             return true;
         }
         let wins = *path < *holder;
@@ -337,7 +356,7 @@ mod tests {
     }
 
     fn read(book: &mut Book, path: &str, entries: Vec<Entry<String, u64>>) -> Outcome<String, u64> {
-        book.read(Path::new(path), entries, Vec::new())
+        book.read(Path::new(path), entries, Vec::new(), |_| false)
     }
 
     #[test]
@@ -445,6 +464,22 @@ mod tests {
         let outcome = read(&mut book, "a", vec![]);
         assert!(outcome.removed.is_empty());
         assert_eq!(outcome.reread.len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_yields() {
+        for (left, new) in [("a", "b"), ("b", "a")] {
+            let mut book = Book::new();
+            read(&mut book, left, vec![good("x", 1), good("y", 1)]);
+            let entries = vec![good("x", 2)];
+            let absent = |path: &Path| path == Path::new(left);
+            let outcome = book.read(Path::new(new), entries, Vec::new(), absent);
+            assert_eq!(outcome.set, [("x".into(), 2)]);
+            assert_eq!(book.problems().count(), 0);
+            // What nobody else names it keeps until it is believed to be gone.
+            assert_eq!(book.gone::<u64>(Path::new(left)).removed, ["y"]);
+            assert_eq!(book.gone::<u64>(Path::new(new)).removed, ["x"]);
+        }
     }
 
     #[test]
