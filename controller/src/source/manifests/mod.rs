@@ -6,6 +6,7 @@
 
 mod copies;
 mod decode;
+mod dirty;
 mod files;
 mod ledger;
 pub(crate) mod records;
@@ -69,7 +70,7 @@ pub fn exists(directory: &Path) -> anyhow::Result<()> {
 /// The running source. Dropping it stops it.
 #[derive(Debug)]
 pub struct Manifests {
-    wake: mpsc::Sender<watch::Wake>,
+    wake: mpsc::Sender<dirty::Wake>,
 }
 
 // === impl Manifests ===
@@ -100,7 +101,7 @@ impl Drop for Manifests {
     fn drop(&mut self) {
         // If it cannot be told, it has ended already. It is not waited for: it may itself wait for the engine, whose
         // end of the channel ends it.
-        let _ = self.wake.send(watch::Wake::Stop);
+        let _ = self.wake.send(dirty::Wake::Stop);
     }
 }
 

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
 use notify::{RecursiveMode, Watcher as _};
 use serde_json::{Value, json};
 use tracing::{debug, info, warn};
@@ -13,37 +12,16 @@ use yusur_planner::{Change, ObjectRef};
 
 use super::copies::Copies;
 use super::decode::{self, Document};
+use super::dirty::{Dirty, Wake};
 use super::files::{self, Stamp, Unusable};
 use super::ledger::{Entry, Ledger, Problem};
 use super::records::Records;
-use super::{KINDS, Options, hidden, tell, yaml};
+use super::{KINDS, Options, tell, yaml};
 use crate::source::{self, Sender, SourceEvent};
-
-/// What wakes the thread.
-#[derive(Debug)]
-pub(super) enum Wake {
-    /// The file system says something.
-    Event(notify::Result<notify::Event>),
-    /// The process ends.
-    Stop,
-}
 
 /// The engine has gone.
 #[derive(Debug)]
 pub(super) struct Gone;
-
-/// What has to be looked at.
-#[derive(Debug, Default)]
-struct Dirty {
-    /// Paths something happened to.
-    paths: BTreeSet<PathBuf>,
-    /// Paths whose content is elsewhere in the directory now.
-    moved: BTreeSet<PathBuf>,
-    /// Directories whose links lead elsewhere now: a ConfigMap's volume swaps all its files by renaming one link.
-    swapped: BTreeSet<PathBuf>,
-    /// The whole directory.
-    everything: bool,
-}
 
 /// How long a file that has gone may take to come back: editors and git take the old one away before the new one is there,
 /// and an object that were removed and made again would lose its address and its connections.
@@ -53,8 +31,11 @@ const ABSENCE: Duration = Duration::from_millis(500);
 /// still be written.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The link that a ConfigMap's volume renames.
-const VOLUME: &str = "..data";
+/// What is added to a problem where there is a state to keep.
+const KEPT: &str = "; its last good state stays";
+
+/// Where the copies of good manifests are, in the status directory.
+const LAST_GOOD: &str = "last-good";
 
 /// What came of looking.
 #[derive(Debug, Default)]
@@ -173,7 +154,7 @@ impl Watcher {
                 Some(next) => wakes.recv_timeout(next.saturating_duration_since(Instant::now())),
             };
             match first {
-                Ok(wake) => self.note(wake, &mut dirty)?,
+                Ok(wake) => dirty.note(wake, &self.options.directory)?,
                 Err(RecvTimeoutError::Timeout) => {
                     let now = Instant::now();
                     dirty.everything = look.is_some_and(|look| look <= now);
@@ -184,59 +165,9 @@ impl Watcher {
             }
         }
         while let Ok(wake) = wakes.try_recv() {
-            self.note(wake, &mut dirty)?;
+            dirty.note(wake, &self.options.directory)?;
         }
         Some(dirty)
-    }
-
-    /// Which paths an event makes worth a look. `None`: stop.
-    fn note(&self, wake: Wake, dirty: &mut Dirty) -> Option<()> {
-        let event = match wake {
-            Wake::Stop => return None,
-            Wake::Event(Ok(event)) => event,
-            Wake::Event(Err(error)) => {
-                warn!(%error, "watching the manifests failed; looking through the whole directory");
-                dirty.everything = true;
-                return Some(());
-            }
-        };
-        if event.need_rescan() {
-            dirty.everything = true;
-        }
-        let telling = match event.kind {
-            EventKind::Access(AccessKind::Close(AccessMode::Write))
-            | EventKind::Create(CreateKind::Folder)
-            | EventKind::Modify(ModifyKind::Name(
-                RenameMode::From | RenameMode::To | RenameMode::Both | RenameMode::Any,
-            ))
-            | EventKind::Modify(ModifyKind::Metadata(_))
-            | EventKind::Remove(_) => true,
-            // A regular file just made is still being written; a link is complete.
-            EventKind::Create(_) => event.paths.iter().any(|path| complete_when_made(path)),
-            _ => false,
-        };
-        if !telling {
-            return Some(());
-        }
-        let root = &self.options.directory;
-        if let (EventKind::Modify(ModifyKind::Name(RenameMode::Both)), [from, to]) =
-            (event.kind, event.paths.as_slice())
-            && !hidden(root, from)
-            && !hidden(root, to)
-            && (files::is_manifest(to) || to.is_dir())
-        {
-            dirty.moved.insert(from.clone());
-        }
-        for path in event.paths {
-            if path == *root {
-                dirty.everything = true;
-            } else if let Some(volume) = volume(&path).filter(|volume| !hidden(root, volume)) {
-                dirty.swapped.insert(volume.to_path_buf());
-            } else if !hidden(root, &path) {
-                dirty.paths.insert(path);
-            }
-        }
-        Some(())
     }
 
     /// Looks at what is dirty and tells the engine.
@@ -245,9 +176,6 @@ impl Watcher {
         let mut news = News::default();
         if dirty.everything {
             self.look(&mut news);
-        }
-        for path in dirty.moved {
-            self.vanished(&path, true, &mut news);
         }
         for volume in dirty.swapped {
             self.swapped(&volume, &mut news);
@@ -346,7 +274,7 @@ impl Watcher {
             Err(_) => {
                 self.unreadable
                     .retain(|directory, _| !directory.starts_with(path));
-                self.vanished(path, false, news);
+                self.vanished(path, news);
             }
         }
     }
@@ -360,9 +288,9 @@ impl Watcher {
         }
     }
 
-    /// A file, or a directory with all its files, is not there. That is believed at once where its content is seen
-    /// elsewhere, else after a while.
-    fn vanished(&mut self, path: &Path, at_once: bool, news: &mut News) {
+    /// A file, or a directory with all its files, is not there. That is believed after a while; what of its content is
+    /// seen elsewhere meanwhile is no longer its own.
+    fn vanished(&mut self, path: &Path, news: &mut News) {
         let now = Instant::now();
         let gone: Vec<PathBuf> = self.ledger.below(path).map(Path::to_path_buf).collect();
         for file in gone {
@@ -371,7 +299,7 @@ impl Watcher {
                 continue;
             }
             let due = self.leaving.get(&file).copied();
-            if at_once || due.is_some_and(|due| due <= now) {
+            if due.is_some_and(|due| due <= now) {
                 self.remove(&file, news);
             } else if due.is_none() {
                 self.leaving.insert(file, now + ABSENCE);
@@ -393,7 +321,7 @@ impl Watcher {
     fn read(&mut self, path: &Path, news: &mut News) {
         let content = match files::read(path) {
             Ok(content) => content,
-            Err(Unusable::Missing) => return self.vanished(path, false, news),
+            Err(Unusable::Missing) => return self.vanished(path, news),
             Err(Unusable::Unreadable(reason, message)) => {
                 if let Some(stamp) = files::stamp(path) {
                     self.stamps.insert(path.to_path_buf(), stamp);
@@ -642,37 +570,4 @@ impl Watcher {
         }
         now
     }
-}
-
-// === impl Dirty ===
-
-impl Dirty {
-    fn is_empty(&self) -> bool {
-        let Self {
-            paths,
-            moved,
-            swapped,
-            everything,
-        } = self;
-        !everything && paths.is_empty() && moved.is_empty() && swapped.is_empty()
-    }
-}
-
-/// What is added to a problem where there is a state to keep.
-const KEPT: &str = "; its last good state stays";
-
-/// The volume that has been swapped, if that is what the path tells.
-fn volume(path: &Path) -> Option<&Path> {
-    let named = path.file_name().is_some_and(|name| name == VOLUME);
-    path.parent().filter(|_| named)
-}
-
-/// Where the copies of good manifests are, in the status directory.
-const LAST_GOOD: &str = "last-good";
-
-/// Links, symbolic or hard, have their content from the moment they are made.
-fn complete_when_made(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::symlink_metadata(path)
-        .is_ok_and(|metadata| metadata.is_symlink() || metadata.nlink() > 1)
 }
