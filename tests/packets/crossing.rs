@@ -9,7 +9,7 @@ use yusur_testbed::process::poll;
 use yusur_testbed::release::Release;
 
 use crate::play::{CLIENT, GATEWAYS, Play, asked, expect, first};
-use crate::world::{Guest, TCP, UDP, World};
+use crate::world::{Guest, NODES, TCP, UDP, World};
 
 /// A Pod of namespace `blue` in the VPC `red`, which has the same ranges.
 pub(crate) fn lodger(world: &World<'_>, name: &str, node: &str, labels: &str) -> Result<Guest> {
@@ -98,6 +98,7 @@ pub(crate) fn serves(play: &Play<'_, '_>) -> Result<(Vec<IpAddr>, [Guest; 2])> {
         status["paths"] == serde_json::json!(["Vpc", "EipServiceGateway", "Join"]),
         "{status:#}"
     );
+    play.joined(&NODES)?;
     Ok((addresses(&status, "eips")?, [own, far]))
 }
 
@@ -157,6 +158,7 @@ fn a_cluster_address_reaches_backends_in_other_vpcs() -> Result<()> {
             status["paths"] == serde_json::json!(["Vpc", "Join"]),
             "{status:#}"
         );
+        play.joined(&NODES)?;
         let join = addresses(&world.controller.status("vpc/blue")?, "joinAddresses")?;
         for (family, vip) in addresses(&status, "clusterIPs")?.into_iter().enumerate() {
             for (protocol, port) in [(Protocol::Tcp, 80), (Protocol::Udp, 53)] {
@@ -194,6 +196,7 @@ fn an_external_address_reaches_backends_in_several_vpcs() -> Result<()> {
             status["paths"] == serde_json::json!(["Vpc", "EipPreserve", "Join"]),
             "{status:#}"
         );
+        play.joined(&NODES)?;
         let eips = addresses(&status, "eips")?;
         for (family, eip) in eips.iter().enumerate() {
             let target = SocketAddr::new(*eip, 80);
@@ -244,6 +247,7 @@ fn an_eip_serves_one_vpc_on_one_port_and_several_on_another() -> Result<()> {
         let _own = world.pod("blue/own", "node1", "{app: web}")?;
         let _far = lodger(world, "blue/far", "node2", "{app: web}")?;
         let status = preserve_on_a_shared_eip(world)?;
+        play.joined(&NODES)?;
         for (family, eip) in addresses(&status, "addresses")?.into_iter().enumerate() {
             expect(
                 &play.far,
@@ -269,6 +273,7 @@ fn a_vpc_calls_only_what_its_services_name() -> Result<()> {
         let own = world.pod("blue/own", "node1", "{app: web}")?;
         let far = lodger(world, "blue/far", "node2", "{app: web}")?;
         let status = world.service("blue/web", &spec("  eip: {}\n  sourceAddress: Preserve"))?;
+        play.joined(&NODES)?;
         first(
             &play.near,
             SocketAddr::new(addresses(&status, "eips")?[0], 80),

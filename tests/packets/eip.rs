@@ -7,7 +7,7 @@ use yusur_testbed::lab::{AskError, Protocol, Server};
 use yusur_testbed::process::poll;
 
 use crate::play::{CLIENT, Play, asked, expect, first, is_refused_or_silent};
-use crate::world::TCP;
+use crate::world::{NODES, TCP};
 
 #[test]
 fn clients_outside_reach_services_of_vpcs_with_the_same_ranges() -> Result<()> {
@@ -24,6 +24,7 @@ fn clients_outside_reach_services_of_vpcs_with_the_same_ranges() -> Result<()> {
         for vpc in ["blue", "red"] {
             eips.push(play.service(&format!("{vpc}/web"), "  eip: {ipFamilies: [IPv4, IPv6]}")?);
         }
+        play.joined(&NODES)?;
         // From outside: every backend, on every node, sees the client.
         for (eips, (vpc, ..)) in eips.iter().zip(&guests) {
             ensure!(eips.len() == 2, "{eips:?}");
@@ -76,6 +77,7 @@ fn the_outside_reaches_nothing_but_served_ports() -> Result<()> {
         let world = play.world;
         let pod = world.pod("blue/web-a", "node1", "{app: web}")?;
         let eips = play.service("blue/web", "  eip: {ipFamilies: [IPv4, IPv6]}")?;
+        play.joined(&["node1"])?;
         let join = world.controller.status("vpc/blue")?;
         let join: IpAddr = join["joinAddresses"][0]
             .as_str()
@@ -135,6 +137,7 @@ spec: {gateway: internet, addresses: [192.0.2.50, \"2001:db8:e::50\"]}
   backends: [{{kind: Pod, selector: {{matchLabels: {{app: mail}}}}}}]"
             ),
         )?;
+        play.joined(&NODES)?;
         assert_eq!(
             first(&play.near, SocketAddr::new(address, 80))?.who,
             "blue/web-a"
@@ -186,6 +189,7 @@ fn source_ranges_admit_only_whom_they_name() -> Result<()> {
         // So that the other VPC has a way to the gateway at all.
         let _own = world.pod("red/own-a", "node2", "{app: own}")?;
         play.service("red/own", "  eip: {}")?;
+        play.joined(&NODES)?;
         for eip in &eips {
             first(&play.near, *eip)?;
             first(&play.far, *eip)?;
@@ -217,6 +221,7 @@ fn another_node_takes_over_and_keeps_it() -> Result<()> {
         let world = play.world;
         let _web = world.pod("blue/web-a", "node1", "{app: web}")?;
         let eips = play.service("blue/web", "  eip: {ipFamilies: [IPv4, IPv6]}")?;
+        play.joined(&["node1"])?;
         first(&play.near, eips[0])?;
         let settles = |node: &str| -> Result<()> {
             poll(|| Ok(play.serving()? == node))

@@ -10,13 +10,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use yusur_testbed::lab::{Chassis, Host, Lab, Protocol};
+use yusur_testbed::lab::{Chassis, Host, Protocol};
 use yusur_testbed::process::poll;
 use yusur_testbed::release::Release;
 
 use crate::crossing::{lodger, spec};
 use crate::play::{CLIENT, GATEWAYS, Play, expect, first};
-use crate::world::{Guest, TCP};
+use crate::world::{Guest, NODES, TCP};
 
 /// Open vSwitch 3.1 may abort on the backends' nodes while a gateway fails over (its userspace datapath, by an assertion in
 /// `conn_update_state`): the newest carries the packets of either OVN.
@@ -27,15 +27,6 @@ fn release() -> Result<Release> {
 /// Breaks the gateway that serves, and prints how long clients outside felt it.
 fn fails(what: &str, fault: impl FnOnce(&Play<'_, '_>, &Chassis) -> Result<()>) -> Result<()> {
     Play::run_watched_closely(&release()?, |play| feel(play, what, fault).map(drop))
-}
-
-/// Waits until all tunnels to gateways are watched: they have stood for a while.
-fn watched(lab: &Lab) -> Result<()> {
-    for chassis in lab.chassis() {
-        poll(|| Ok(chassis.watched()? == others(lab, chassis)))
-            .with_context(|| format!("{} does not watch its tunnels", chassis.name()))?;
-    }
-    Ok(())
 }
 
 /// A gateway that has stood for a while, and a service with backends in one VPC and one in several, which answer: their
@@ -70,7 +61,7 @@ fn stands(play: &Play<'_, '_>) -> Result<([SocketAddr; 3], [Guest; 2])> {
         first(&play.far, target)?;
         first(&play.near, target)?;
     }
-    watched(world.lab)?;
+    play.joined(&NODES)?;
     Ok((targets, [own, far]))
 }
 
@@ -129,15 +120,6 @@ fn feel(
     Ok(backends)
 }
 
-/// How many chassis one watches: a gateway all others, another the gateways.
-fn others(lab: &Lab, chassis: &Chassis) -> usize {
-    if GATEWAYS.contains(&chassis.name()) {
-        lab.chassis().len() - 1
-    } else {
-        GATEWAYS.len()
-    }
-}
-
 /// And when it is back, it stands by: every move costs connections.
 #[test]
 fn its_tunnels_are_cut() -> Result<()> {
@@ -154,7 +136,7 @@ fn its_tunnels_are_cut() -> Result<()> {
         let gateway = world.lab.node(GATEWAYS[0])?;
         let outage = play.near.outage("192.0.2.80:80".parse()?, || {
             gateway.namespace().ip("link set eth0 up")?;
-            poll(|| Ok(gateway.watched()? == others(world.lab, gateway)))
+            poll(|| play.watches(GATEWAYS[0], &NODES))
                 .context("the gateway's tunnels do not come back")
         })?;
         println!(
@@ -232,7 +214,7 @@ fn it_is_taken_out() -> Result<()> {
         gateway.namespace().ip("link set outside up")?;
         let back = play.near.outage("192.0.2.80:80".parse()?, || {
             play.prefer(&[GATEWAYS[1], GATEWAYS[0]])?;
-            poll(|| Ok(gateway.watched()? == others(lab, gateway)))
+            poll(|| play.watches(GATEWAYS[0], &NODES))
                 .context("the node that is put back does not watch its tunnels")
         })?;
         println!(
@@ -307,7 +289,7 @@ fn only_the_gateways_lose_each_other() -> Result<()> {
         second.loses(first, false)?;
         let outage = play.near.outage(targets[0], || {
             play.prefer(&GATEWAYS)?;
-            watched(world.lab)
+            play.joined(&NODES)
         })?;
         println!(
             "the tunnel is mended, and the second put back: new connections fail for {:.2} s",

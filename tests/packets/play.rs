@@ -86,18 +86,35 @@ impl<'a, 'b> Play<'a, 'b> {
                 ),
             )?;
             world.object("eipgateway/internet", "gateway.yaml", &gateway(&GATEWAYS))?;
-            // Until the gateways have heard each other, each may take the other for dead, and the port.
-            for gateway in GATEWAYS {
-                poll(|| Ok(lab.node(gateway)?.watched()? > 0))
-                    .with_context(|| format!("{gateway} does not watch the other gateway"))?;
-            }
-            test(&Play {
+            let play = Play {
                 world,
                 _outside: outside,
                 near,
                 far,
-            })
+            };
+            // Until the gateways have heard each other, each may take the other for dead, and the port.
+            play.joined(&[])?;
+            test(&play)
         })
+    }
+
+    /// Waits until the gateways and these nodes, which run workloads of VPCs that have joined the gateway, watch each other.
+    /// Until then a node may take the gateway that serves for dead, and send what is for it to the other.
+    pub(crate) fn joined(&self, nodes: &[&str]) -> Result<()> {
+        for name in GATEWAYS.iter().chain(nodes) {
+            poll(|| self.watches(name, nodes))
+                .with_context(|| format!("{name} does not watch its tunnels"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a chassis watches all that it is to: a gateway the other one and these nodes, a node the gateways.
+    pub(crate) fn watches(&self, name: &str, nodes: &[&str]) -> Result<bool> {
+        let others = match GATEWAYS.contains(&name) {
+            true => GATEWAYS.len() - 1 + nodes.len(),
+            false => GATEWAYS.len(),
+        };
+        Ok(self.world.lab.node(name)?.watched()? >= others)
     }
 
     /// Says in which order the gateway nodes are to serve.
