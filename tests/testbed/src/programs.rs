@@ -1,12 +1,10 @@
 //! The project's own programs, for tests that run them as their users do.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Deserializer, Value};
-
-use crate::process::run;
 
 /// Builds a program of this workspace, if it is not up to date, and returns where it is. In a test's own profile: the
 /// same artefacts as `cargo test` and `cargo build` use. Where nothing can be built (in the testbed's guest), the
@@ -39,8 +37,15 @@ pub fn build(program: &str) -> Result<PathBuf> {
             command.env_remove(&key);
         }
     }
-    let output = run(&mut command).with_context(|| format!("building {program}"))?;
-    Deserializer::from_str(&output)
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("starting cargo to build {program}"))?;
+    // Its standard output is for programs, and long.
+    ensure!(
+        output.status.success(),
+        "cargo cannot build {program}:\n{}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Deserializer::from_slice(&output.stdout)
         .into_iter::<Value>()
         .filter_map(Result::ok)
         .filter(|message| message["target"]["name"] == program)
