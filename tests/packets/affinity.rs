@@ -1,30 +1,17 @@
 //! Session affinity by the client's address, with a timeout.
+//!
+//! OVN loses the packet by which it learns a client's backend and what comes before Open vSwitch goes by what was learned,
+//! and its userspace datapath the connections with them: the first requests may go unanswered, later ones must not.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use yusur_testbed::lab::{AskError, Protocol, Reply};
+use yusur_testbed::lab::Protocol;
 use yusur_testbed::process::poll;
 
-use crate::world::{TCP, UDP, World};
-
-/// The first backend that answers. OVN loses the packet by which it learns a client's backend and what comes before Open
-/// vSwitch goes by what was learned, and its userspace datapath the connections with them, so the first requests may go
-/// unanswered; later ones must not.
-fn first_answer(ask: impl Fn() -> Result<Reply, AskError>) -> Result<String> {
-    let mut who = None;
-    poll(|| match ask() {
-        Ok(reply) => {
-            who = Some(reply.who);
-            Ok(true)
-        }
-        Err(AskError::Silence) => Ok(false),
-        Err(error) => Err(error.into()),
-    })?;
-    who.ok_or_else(|| anyhow::anyhow!("nobody answered"))
-}
+use crate::world::{TCP, UDP, World, first_answer};
 
 /// The service's address.
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);

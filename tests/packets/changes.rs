@@ -1,10 +1,10 @@
 //! Backends come and go: new connections follow at once, connections that live stay.
 
 use anyhow::{Context, Result};
-use yusur_testbed::lab::{AskError, Protocol};
+use yusur_testbed::lab::Protocol;
 use yusur_testbed::process::poll;
 
-use crate::world::{TCP, UDP, World};
+use crate::world::{TCP, UDP, World, first_answer};
 
 const VIP: &str = "10.96.0.1:80";
 
@@ -117,16 +117,7 @@ fn a_udp_client_moves_when_its_backend_leaves() -> Result<()> {
         world.ready("blue/udp", 1)?;
         // ovn-controller flushes conntrack when it has installed the flows, and says it is in step before that: a datagram
         // in between goes the old way and is lost, as UDP's may be. One that is sent again must not be.
-        let mut second = String::new();
-        poll(|| match flow.ask() {
-            Ok(reply) => {
-                second = reply.who;
-                Ok(true)
-            }
-            Err(AskError::Silence) => Ok(false),
-            Err(error) => Err(error.into()),
-        })?;
-        assert_ne!(second, first);
+        assert_ne!(first_answer(|| flow.ask())?, first);
         Ok(())
     })
 }

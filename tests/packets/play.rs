@@ -114,7 +114,7 @@ impl<'a, 'b> Play<'a, 'b> {
             true => GATEWAYS.len() - 1 + nodes.len(),
             false => GATEWAYS.len(),
         };
-        Ok(self.world.lab.node(name)?.watched()? >= others)
+        Ok(self.world.lab.node(name)?.watched()? == others)
     }
 
     /// Says in which order the gateway nodes are to serve.

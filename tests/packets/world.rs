@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use yusur_testbed::controller::Controller;
-use yusur_testbed::lab::{AskError, Lab, Protocol, Server, Workload};
+use yusur_testbed::lab::{AskError, Lab, Protocol, Reply, Server, Workload};
+use yusur_testbed::process::poll;
 use yusur_testbed::programs;
 use yusur_testbed::release::Release;
 
@@ -319,6 +320,20 @@ impl Deref for Guest {
     fn deref(&self) -> &Workload {
         &self.workload
     }
+}
+
+/// Who answers first, where requests before may be lost without a sign.
+pub(crate) fn first_answer(mut ask: impl FnMut() -> Result<Reply, AskError>) -> Result<String> {
+    let mut who = None;
+    poll(|| match ask() {
+        Ok(reply) => {
+            who = Some(reply.who);
+            Ok(true)
+        }
+        Err(AskError::Silence) => Ok(false),
+        Err(error) => Err(error.into()),
+    })?;
+    who.context("nobody answered")
 }
 
 fn split(name: &str) -> Result<(&str, &str)> {

@@ -32,6 +32,8 @@ pub(super) struct Outcome<K, V> {
     pub(super) removed: Vec<K>,
     /// Files that hold an object whose holder has let go of it: read them again.
     pub(super) reread: BTreeSet<PathBuf>,
+    /// Files that are not there, and no longer hold all that they held.
+    pub(super) yielded: BTreeSet<Arc<Path>>,
 }
 
 /// One thing that is wrong.
@@ -76,6 +78,7 @@ impl<K, V> Outcome<K, V> {
             set: Vec::new(),
             removed: Vec::new(),
             reread: BTreeSet::new(),
+            yielded: BTreeSet::new(),
         }
     }
 }
@@ -181,7 +184,7 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
         path: &Path,
         entries: Vec<Entry<K, V>>,
         mut problems: Vec<Problem>,
-        mut absent: impl FnMut(&Path) -> bool,
+        absent: impl Fn(&Path) -> bool,
     ) -> Outcome<K, V> {
         let path: Arc<Path> = match self.files.get_key_value(path) {
             Some((path, _)) => Arc::clone(path),
@@ -212,7 +215,7 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
             let known = before.get(&key).copied().flatten();
             match value {
                 Ok(value) => {
-                    if self.claim(&path, &key, &mut problems, &mut absent)
+                    if self.claim(&path, &key, &mut problems, &absent, &mut outcome)
                         && known != Some(fingerprint)
                     {
                         outcome.set.push((key.clone(), value));
@@ -249,12 +252,13 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
     }
 
     /// Whether `path`'s word on `key` counts from now on.
-    fn claim(
+    fn claim<V>(
         &mut self,
         path: &Arc<Path>,
         key: &K,
         problems: &mut Vec<Problem>,
-        mut absent: impl FnMut(&Path) -> bool,
+        absent: impl Fn(&Path) -> bool,
+        outcome: &mut Outcome<K, V>,
     ) -> bool {
         let holder = self
             .holders
@@ -269,6 +273,7 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
             if let Some(file) = self.files.get_mut(&left) {
                 file.holds.remove(key);
             }
+            outcome.yielded.insert(left);
             return true;
         }
         let wins = *path < *holder;
@@ -475,6 +480,7 @@ mod tests {
             let absent = |path: &Path| path == Path::new(left);
             let outcome = book.read(Path::new(new), entries, Vec::new(), absent);
             assert_eq!(outcome.set, [("x".into(), 2)]);
+            assert_eq!(outcome.yielded, BTreeSet::from([Path::new(left).into()]));
             assert_eq!(book.problems().count(), 0);
             // What nobody else names it keeps until it is believed to be gone.
             assert_eq!(book.gone::<u64>(Path::new(left)).removed, ["y"]);

@@ -418,18 +418,14 @@ impl Watcher {
     }
 
     fn enter(&mut self, path: &Path, decoded: Decoded, news: &mut News) {
-        // What happened to them may still have to be heard of.
-        let mut absent = Vec::new();
+        // That a file has gone may still have to be heard of.
+        let absent = files::is_gone;
         let outcome = self
             .ledger
-            .read(path, decoded.entries, decoded.problems, |file| {
-                let gone = files::is_gone(file);
-                absent.extend(gone.then(|| file.to_path_buf()));
-                gone
-            });
-        for file in absent {
-            // Should it come back as it was, it is read again all the same: its objects may be another's.
-            self.stamps.remove(&file);
+            .read(path, decoded.entries, decoded.problems, absent);
+        for file in outcome.yielded {
+            // Should it come back as it was, it is read again all the same.
+            self.stamps.remove(&*file);
         }
         let set = outcome.set.into_iter();
         news.set

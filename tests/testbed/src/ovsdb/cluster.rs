@@ -203,12 +203,15 @@ impl Cluster {
         let mut asked = None;
         poll(|| {
             new = self.leader()?;
+            if new != old {
+                return Ok(true);
+            }
             let term = self.status(old)?.term;
-            if new == old && asked != Some(term) {
+            if asked != Some(term) {
                 self.members[old].appctl(&["cluster/failure-test", "transfer-leadership"])?;
                 asked = Some(term);
             }
-            Ok(new != old)
+            Ok(false)
         })
         .context("waiting for another leader")?;
         Ok(new)
