@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::cli::{self, Cli};
 use crate::engine::{self, Authority, Engine, Parts};
@@ -55,7 +56,10 @@ pub fn blocking(cli: Cli) -> anyhow::Result<()> {
 /// # Errors
 /// As [`blocking`].
 pub async fn run(cli: Cli, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let planner = cli.install.planner().map_err(anyhow::Error::msg)?;
+    let planner = yusur_planner::Config {
+        northd: Some(Uuid::new_v4()),
+        ..cli.install.planner().map_err(anyhow::Error::msg)?
+    };
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let (probe, health) = HealthProbe::new();

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ovsdb_model::Uuid;
 use yusur_crds::{
     EipGatewaySpec, EipGatewayStatus, EipSpec, EipStatus, NetworkProbeSpec, NetworkProbeStatus,
     SubnetSpec, SubnetStatus, VNicSpec, VNicStatus, VpcSpec, VpcStatus, YusurServiceSpec,
@@ -185,15 +186,20 @@ pub struct Config {
     pub zone: Name,
     /// The address ranges the system uses for itself.
     pub ranges: Ranges,
+    /// That an ovn-northd reads the Northbound: what it has not acknowledged is waited for, or comes back under another
+    /// UUID. Those are made with this salt, which has to be another one in each process. `None`: nobody reads it (a
+    /// dry run, a model).
+    pub northd: Option<Uuid>,
 }
 
 impl Config {
-    /// The usual setup of this owner: zone `cluster.local`, the default ranges.
+    /// The usual setup of this owner: zone `cluster.local`, the default ranges, no ovn-northd.
     pub fn new(owner: impl Into<Name>) -> Self {
         Self {
             owner: owner.into(),
             zone: "cluster.local".into(),
             ranges: Ranges::default(),
+            northd: None,
         }
     }
 }

@@ -19,9 +19,10 @@
 //! let plan = plan(&units, &inventory, &database)
 //! inventory.planned(&plan)
 //! transact(operations(&plan.groups))        // or run by run of groups, bounded by Group::size
-//!   committed -> observe what came meanwhile, inventory.committed(&plan.groups, &database), publish Group::verdicts
+//!   committed -> observe what came meanwhile, inventory.committed(&plan.groups, raised, &database), publish Group::verdicts
 //!   failed    -> publish Verdict::uncommitted, inventory.lost(&group), inventory.put_back(&group.units) after a backoff
-//! publish plan.verdicts                     // nothing to write for these
+//! publish plan.verdicts                     // nothing to write for these; plan.held wait for ovn-northd:
+//! while inventory.needs_raise() -> raise NB_Global.nb_cfg, at a bounded pace
 //!   where verdict.record_first: write the status, then inventory.recorded(&verdict.unit, &verdict.record())
 //! ```
 //!
@@ -33,6 +34,7 @@ mod input;
 mod inventory;
 mod name;
 pub mod nb;
+mod northd;
 mod plan;
 mod ranges;
 mod round;
@@ -41,14 +43,14 @@ mod uid;
 mod unit;
 mod verdict;
 
-pub use desired::{DesiredRow, Referrer, Rows, desired};
+pub use desired::{DesiredRow, Referrer, Rows, Support, desired};
 pub use family::Family;
 pub use input::{
     Change, Config, Meta, NamedPort, Node, Object, Pod, SUBNET_ANNOTATION, VirtualMachineInstance,
 };
 pub use inventory::{Addresses, Census, Inventory, Problem, mass_deletion};
 pub use name::{Name, ObjectName};
-pub use plan::{Group, Plan, operations, plan};
+pub use plan::{Group, Held, Plan, operations, plan};
 pub use ranges::Ranges;
 pub use round::{Bounds, Part, Refused, Round};
 pub use run::{Northbound, Unsettled, run};

@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use ovsdb_model::{Atom, Datum, Index, Row, SmolStr, Table, Uuid};
+use ovsdb_model::{Atom, Database, Datum, Index, Row, SmolStr, Table, Uuid};
 
 use crate::name::Name;
 use crate::unit::Unit;
@@ -23,6 +24,9 @@ pub const SUBNET: &str = "yusur.io/subnet";
 pub const NODES: &str = "yusur.io/nodes";
 /// The key of an HA_Chassis_Group's `external_ids` that names the nodes that failed, while that counts.
 pub const FAILED: &str = "yusur.io/failed";
+/// The key of `external_ids` that says which row this is, by the UUID that is its own, where it stands under another (see
+/// [`Renewal::Fresh`]).
+pub const ROW: &str = "yusur.io/row";
 /// What all our keys of `external_ids` begin with. Keys that do not are left alone.
 pub const PREFIX: &str = "yusur.io/";
 
@@ -298,6 +302,20 @@ pub enum Class {
     Server,
 }
 
+/// How a row comes back after it was deleted, while ovn-northd has not acknowledged that it is gone (see [`crate::Plan`] and
+/// the module `northd`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// At once, under a UUID that no row ever had; [`ROW`] says which row it is. For rows that only their referrers
+    /// name, and that have `external_ids`.
+    Fresh,
+    /// Once it is acknowledged.
+    Waits {
+        /// Its name is unique in the table: no other row of that name comes sooner either.
+        unique_name: bool,
+    },
+}
+
 /// What the planner does with one table.
 #[derive(Debug)]
 pub struct TableSpec {
@@ -305,6 +323,8 @@ pub struct TableSpec {
     pub name: &'static str,
     /// Rows of it live by themselves (`isRoot`); others live as long as a row refers to them.
     pub root: bool,
+    /// How its rows come back.
+    pub renewal: Renewal,
     /// Every column that is read or written, and whose it is. Columns not named here are never looked at.
     pub columns: &'static [(&'static str, Class)],
     /// The columns, of class [`Class::Members`], that refer to rows of this table.
@@ -321,7 +341,8 @@ impl TableSpec {
 
     /// Whether its rows are others', and only what our record names in them is ours: then we make none.
     pub fn is_others(&self) -> bool {
-        self.columns.iter().all(|(_, class)| *class == Class::Named)
+        let mut columns = self.columns.iter();
+        columns.all(|(_, class)| matches!(class, Class::Named | Class::Server))
     }
 }
 
@@ -331,11 +352,15 @@ impl PartialEq for TableSpec {
     }
 }
 
+const WAITS: Renewal = Renewal::Waits { unique_name: false };
+const WAITS_FOR_NAME: Renewal = Renewal::Waits { unique_name: true };
+
 /// Every table the planner writes.
 pub const TABLES: &[TableSpec] = &[
     TableSpec {
         name: LogicalRouter::NAME,
         root: true,
+        renewal: WAITS,
         columns: &[
             ("name", Class::Whole),
             ("ports", Class::Members),
@@ -351,6 +376,7 @@ pub const TABLES: &[TableSpec] = &[
     TableSpec {
         name: LogicalRouterPort::NAME,
         root: false,
+        renewal: WAITS_FOR_NAME,
         columns: &[
             ("name", Class::Whole),
             ("mac", Class::Whole),
@@ -364,6 +390,7 @@ pub const TABLES: &[TableSpec] = &[
     TableSpec {
         name: StaticRoute::NAME,
         root: false,
+        renewal: Renewal::Fresh,
         columns: &[
             ("route_table", Class::Whole),
             ("ip_prefix", Class::Whole),
@@ -377,6 +404,7 @@ pub const TABLES: &[TableSpec] = &[
     TableSpec {
         name: LogicalSwitch::NAME,
         root: true,
+        renewal: WAITS,
         columns: &[
             ("name", Class::Whole),
             ("ports", Class::Members),
@@ -390,6 +418,7 @@ pub const TABLES: &[TableSpec] = &[
     TableSpec {
         name: LogicalSwitchPort::NAME,
         root: false,
+        renewal: WAITS_FOR_NAME,
         columns: &[
             ("name", Class::Whole),
             ("type", Class::Whole),
@@ -406,6 +435,7 @@ pub const TABLES: &[TableSpec] = &[
     TableSpec {
         name: LoadBalancer::NAME,
         root: true,
+        renewal: Renewal::Fresh,
         columns: &[
             ("name", Class::Whole),
             ("vips", Class::Whole),
@@ -424,6 +454,7 @@ pub const TABLES: &[TableSpec] = &[
     TableSpec {
         name: LoadBalancerGroup::NAME,
         root: true,
+        renewal: WAITS_FOR_NAME,
         columns: &[("name", Class::Whole), ("load_balancer", Class::Members)],
         referrers: &[
             (LogicalSwitch::NAME, "load_balancer_group"),
@@ -433,6 +464,7 @@ pub const TABLES: &[TableSpec] = &[
     TableSpec {
         name: Nat::NAME,
         root: false,
+        renewal: Renewal::Fresh,
         columns: &[
             ("type", Class::Whole),
             ("external_ip", Class::Whole),
@@ -445,6 +477,7 @@ pub const TABLES: &[TableSpec] = &[
     TableSpec {
         name: Acl::NAME,
         root: false,
+        renewal: Renewal::Fresh,
         columns: &[
             ("direction", Class::Whole),
             ("priority", Class::Whole),
@@ -457,6 +490,7 @@ pub const TABLES: &[TableSpec] = &[
     TableSpec {
         name: AddressSet::NAME,
         root: true,
+        renewal: WAITS_FOR_NAME,
         columns: &[
             ("name", Class::Whole),
             ("addresses", Class::Whole),
@@ -467,6 +501,7 @@ pub const TABLES: &[TableSpec] = &[
     TableSpec {
         name: HaChassisGroup::NAME,
         root: true,
+        renewal: WAITS_FOR_NAME,
         columns: &[
             ("name", Class::Whole),
             ("ha_chassis", Class::Members),
@@ -477,6 +512,7 @@ pub const TABLES: &[TableSpec] = &[
     TableSpec {
         name: HaChassis::NAME,
         root: false,
+        renewal: Renewal::Fresh,
         columns: &[
             ("chassis_name", Class::Whole),
             ("priority", Class::Whole),
@@ -487,12 +523,19 @@ pub const TABLES: &[TableSpec] = &[
     TableSpec {
         name: NbGlobal::NAME,
         root: true,
-        columns: &[("options", Class::Named), ("external_ids", Class::Named)],
+        renewal: WAITS,
+        columns: &[
+            ("options", Class::Named),
+            ("external_ids", Class::Named),
+            ("nb_cfg", Class::Server),
+            ("sb_cfg", Class::Server),
+        ],
         referrers: &[],
     },
     TableSpec {
         name: Dns::NAME,
         root: true,
+        renewal: Renewal::Fresh,
         columns: &[("records", Class::Whole), ("external_ids", Class::Keys)],
         referrers: &[(LogicalSwitch::NAME, "dns_records")],
     },
@@ -506,6 +549,25 @@ pub fn table(name: &str) -> Option<&'static TableSpec> {
 /// The name of the index from a unit (its text) to the rows that carry its name and ours. Beside it every column of
 /// class [`Class::Members`] has an index called like itself: from a row to the rows that refer to it.
 pub const BY_UNIT: &str = "yusur-unit";
+
+/// The name of the index from the UUID that is a row's own to the row of ours that says by [`ROW`] that it is that row.
+const BY_ROW: &str = "yusur-row";
+
+/// Where a row stands: under the UUID that is its own, or under another that says so. `None` if it is not there.
+pub fn standing(database: &Database, table: &TableSpec, own: Uuid) -> Option<Uuid> {
+    if database.has(table.name, own) {
+        return Some(own);
+    }
+    database
+        .find_uuids(table.name, BY_ROW, &Atom::Uuid(own))
+        .next()
+}
+
+/// The row whose own UUID this is, wherever it stands.
+pub fn row_of<T: Table>(database: &Database, own: Uuid) -> Option<Arc<Row>> {
+    let row = standing(database, table(T::NAME)?, own)?;
+    database.row(T::NAME, row)
+}
 
 /// The column, and the index, from a group of chassis to the router ports that are on it.
 pub const CHASSIS_GROUP: &str = "ha_chassis_group";
@@ -538,6 +600,21 @@ pub fn indexes(owner: &str) -> Vec<(&'static str, Index)> {
             })
         };
         indexes.push((table.name, unit));
+        if table.renewal == Renewal::Fresh {
+            let owner = owner.to_owned();
+            let row = Index::new(BY_ROW, move |row, key| {
+                let ids = row.get("external_ids");
+                let Some(own) = ids.and_then(|ids| ids.get_str(ROW)) else {
+                    return;
+                };
+                if row.map_str("external_ids", OWNER) == Some(&owner)
+                    && let Ok(own) = Uuid::try_parse(own)
+                {
+                    key(&Atom::Uuid(own));
+                }
+            });
+            indexes.push((table.name, row));
+        }
         if table.name == LogicalRouterPort::NAME {
             indexes.push((table.name, Index::column(CHASSIS_GROUP)));
         }

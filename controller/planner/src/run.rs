@@ -68,7 +68,7 @@ pub fn run<N: Northbound>(
             match northbound.transact(&operations(&plan.groups)) {
                 Ok(batch) => {
                     inventory.observe(&batch, northbound.database());
-                    inventory.committed(&plan.groups, northbound.database());
+                    inventory.committed(&plan.groups, None, northbound.database());
                 }
                 Err(error) => return Err(Unsettled::Refused { units, error }),
             }

@@ -63,7 +63,7 @@ impl World {
             .expect("it is written");
         self.inventory.observe(&batch, self.northbound.database());
         self.inventory
-            .committed(&plan.groups, self.northbound.database());
+            .committed(&plan.groups, None, self.northbound.database());
     }
 
     fn settle(&mut self) {

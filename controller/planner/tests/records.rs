@@ -76,7 +76,7 @@ fn round(
     if !list.is_empty() {
         let batch = northbound.transact(&list).expect("it is written");
         inventory.observe(&batch, northbound.database());
-        inventory.committed(&plan.groups, northbound.database());
+        inventory.committed(&plan.groups, None, northbound.database());
     }
     let groups = plan.groups.into_iter().flat_map(|group| group.verdicts);
     let verdict = groups

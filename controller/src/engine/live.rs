@@ -2,7 +2,8 @@
 //! installed all that went before, ovn-northd raises `hv_cfg` to it (ovn-nb(5)).
 //!
 //! One raise is outstanding at a time and at most one is made a second (decision 6): raising costs every chassis a
-//! write to the Southbound.
+//! write to the Southbound. Where rows wait for ovn-northd to acknowledge earlier changes, it may be raised twice a
+//! second, whatever the chassis have reached.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,9 @@ pub(super) const NB_GLOBAL: &str = "NB_Global";
 
 /// The shortest time between two raises.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The shortest time between two raises where somebody waits for one.
+const PRESSING: Duration = Duration::from_millis(500);
 
 /// The counter's bookkeeping.
 #[derive(Debug, Default)]
@@ -70,12 +74,22 @@ impl Live {
         self.outstanding.is_none() && self.raised.is_none_or(|raised| now >= raised + INTERVAL)
     }
 
-    /// The operation that raises it.
-    pub(super) fn raise() -> Operation {
+    /// Whether one may be raised for rows that wait for ovn-northd.
+    pub(super) fn may_press(&self, now: Instant) -> bool {
+        self.pressing(now) <= now
+    }
+
+    /// From when on one may be raised for rows that wait for ovn-northd.
+    pub(super) fn pressing(&self, now: Instant) -> Instant {
+        self.raised.map_or(now, |raised| raised + PRESSING)
+    }
+
+    /// The operation that raises it by so much.
+    pub(super) fn raise(by: i64) -> Operation {
         Operation::Mutate {
             table: Name::new_static(NB_GLOBAL),
             condition: Vec::new(),
-            mutations: vec![Mutation::new(Name::new_static("nb_cfg"), Mutator::Add, 1)],
+            mutations: vec![Mutation::new(Name::new_static("nb_cfg"), Mutator::Add, by)],
         }
     }
 
@@ -85,6 +99,9 @@ impl Live {
         self.uncovered.extend(seen);
         if let Some(target) = raised {
             self.raised = Some(now);
+            if self.outstanding.is_some() {
+                return;
+            }
             let seen = std::mem::take(&mut self.uncovered);
             self.outstanding = Some(Outstanding {
                 target,

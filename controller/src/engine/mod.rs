@@ -13,6 +13,7 @@ mod intake;
 mod lanes;
 mod live;
 mod outcome;
+mod waits;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -25,7 +26,7 @@ use ovsdb::{Changes, Client, Event, State};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, info, warn};
 use yusur_planner::{
-    Bounds, Group, Inventory, Kind, Plan, Round, Unit, Verdict, nb, operations, plan,
+    Bounds, Group, Held, Inventory, Kind, Plan, Round, Unit, Verdict, nb, operations, plan,
 };
 
 pub use self::authority::Authority;
@@ -34,6 +35,7 @@ use self::guard::Guard;
 use self::holds::{Cause, Holds};
 use self::lanes::{Cargo, Flight, Landed, Lanes, Which};
 use self::live::{Counters, Live, NB_GLOBAL};
+use self::waits::{AWAITING_NORTHD, Waits};
 use crate::http::{Check, Health, HealthRequests};
 use crate::metrics::{DatabaseLabel, KindLabel, Metrics, ReasonLabel, TableLabel};
 use crate::source::{SourceEvent, Sources};
@@ -59,6 +61,10 @@ const OPERATIONS: usize = 4000;
 
 /// Source events taken in at a time before the Northbound's events get their turn.
 const EVENTS: usize = 128;
+
+/// How long the first plan waits for ovn-northd's first acknowledgement. Without it a good part of the plan would have to wait and
+/// be made twice; where ovn-northd is slow, only those parts wait any longer.
+const ACQUAINTANCE: Duration = Duration::from_millis(500);
 
 /// How long the transaction in flight may take to end when the process is told to stop.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -115,6 +121,7 @@ pub struct Engine {
     desk: Desk,
     live: Live,
     holds: Holds,
+    waits: Waits,
     lanes: Lanes,
     /// Whether it is worth asking what comes after the transaction in flight.
     curious: bool,
@@ -127,8 +134,9 @@ pub struct Engine {
     problems: std::collections::HashMap<String, &'static str>,
     /// Units whose rows somebody else changed, until they are planned.
     damaged: Vec<Unit>,
-    /// The full synchronisation of the replica that the inventory was loaded from.
+    /// The full synchronisation of the replica that the inventory was loaded from, and when that was.
     loaded: Option<u64>,
+    loaded_at: Instant,
     swept: bool,
     /// Why the sweep is not carried out.
     blocked: Option<Blocked>,
@@ -186,6 +194,7 @@ impl Engine {
             desk: Desk::default(),
             live: Live::default(),
             holds: Holds::default(),
+            waits: Waits::default(),
             lanes: Lanes::default(),
             curious: false,
             seen: Vec::new(),
@@ -194,6 +203,7 @@ impl Engine {
             problems: std::collections::HashMap::new(),
             damaged: Vec::new(),
             loaded: None,
+            loaded_at: Instant::now(),
             swept: false,
             blocked: None,
             outdated: None,
@@ -302,7 +312,9 @@ impl Engine {
         if self.outdated.is_some_and(|outdated| sessions <= outdated) {
             return;
         }
-        self.outdated = None;
+        if self.outdated.take().is_some() {
+            self.inventory.outcome_unknown(&self.parts.client.read());
+        }
         let flies = self.lanes.any_flies();
         match self.parts.authority.standing(now) {
             Standing::Standby => return,
@@ -323,11 +335,14 @@ impl Engine {
             for unit in self.holds.due(now) {
                 self.inventory.put_back([&unit]);
             }
+            let waiting = self.waits.due(now, &self.inventory);
+            self.inventory.put_back(&waiting);
         }
         for lane in [Which::First, Which::Second] {
             self.send_run(lane, now);
         }
-        while self.lanes.are_done() && self.plan(now) {
+        let acquainted = self.acquaintance(now).is_none();
+        while acquainted && self.lanes.are_done() && self.plan(now) {
             self.send_run(Which::First, now);
         }
         if flies && looks_ahead {
@@ -336,16 +351,38 @@ impl Engine {
         if self.lanes.any_flies() {
             return;
         }
-        if self.live.due(now).is_some_and(|due| due <= now)
+        if (self.live.due(now).is_some_and(|due| due <= now) || self.may_press(now))
             && Counters::read(&self.parts.client.read()).is_some()
         {
-            let transaction = self.parts.authority.prove(vec![Live::raise()]);
+            let transaction = self
+                .parts
+                .authority
+                .prove(vec![Live::raise(self.raise_by())]);
             return self.send(Which::First, transaction, Cargo::Raise);
         }
-        if !self.converged && self.inventory.dirty() == 0 {
+        if !self.converged && self.inventory.dirty() == 0 && self.inventory.awaiting_count() == 0 {
             self.converged = true;
             let services = self.inventory.services();
             info!(services, elapsed = ?self.started.elapsed(), "the Northbound is what the objects mean");
+        }
+    }
+
+    /// Until when nothing is planned because it is not known yet what ovn-northd has acknowledged.
+    fn acquaintance(&self, now: Instant) -> Option<Instant> {
+        let until = self.loaded_at + ACQUAINTANCE;
+        (until > now && self.loaded.is_some() && self.inventory.is_unacquainted()).then_some(until)
+    }
+
+    /// Whether rows wait for ovn-northd and `nb_cfg` may be raised for them.
+    fn may_press(&self, now: Instant) -> bool {
+        self.inventory.needs_raise() && self.live.may_press(now)
+    }
+
+    fn raise_by(&self) -> i64 {
+        if self.inventory.needs_raise() {
+            self.inventory.raise_by()
+        } else {
+            1
         }
     }
 
@@ -377,10 +414,10 @@ impl Engine {
             return;
         }
         let raises = alone
-            && self.live.may_raise(now)
+            && (self.live.may_raise(now) || self.may_press(now))
             && Counters::read(&self.parts.client.read()).is_some();
         if raises {
-            list.push(Live::raise());
+            list.push(Live::raise(self.raise_by()));
         }
         let metrics = &self.parts.metrics;
         metrics.transaction_operations.observe(size as f64);
@@ -422,6 +459,7 @@ impl Engine {
         if fresh {
             self.inventory.load(&database);
             self.loaded = Some(full_syncs);
+            self.loaded_at = now;
             self.damaged.clear();
         }
         if self.guard.is_unknown() {
@@ -496,9 +534,20 @@ impl Engine {
         self.curious && self.behind.is_some() && self.inventory.dirty() > 0
     }
 
-    /// Compares what some dirty units want with what is there.
+    /// Compares what some dirty units want with what is there, and was observed: the replica stands still meanwhile, and
+    /// what it holds has been heard of. Else a row that has just been deleted could be inserted again as if it had
+    /// never been there (see the planner's module `northd`).
     fn compare(&mut self, now: Instant) -> Option<Plan> {
-        let database = self.parts.client.read();
+        let client = self.parts.client.clone();
+        let database = client.read();
+        while let Some(event) = self.changes.try_next() {
+            self.northbound_event(event);
+        }
+        if !self.state.is_synced() || self.loaded != Some(self.state.counters.full_syncs) {
+            // It was synchronised anew: to be looked at in the next turn.
+            self.unmeasured = true;
+            return None;
+        }
         let mut units = self.inventory.take_dirty(&database, UNITS);
         if units.is_empty() {
             self.behind = None;
@@ -520,6 +569,7 @@ impl Engine {
     fn adopt(&mut self, lane: Which, plan: Plan, now: Instant) {
         self.inventory.planned(&plan);
         self.say(plan.verdicts);
+        self.note_waits(plan.held, now);
         if self.inventory.dirty() == 0 {
             self.carried.append(&mut self.seen);
         }
@@ -537,6 +587,41 @@ impl Engine {
                 operations: OPERATIONS,
             },
         ));
+    }
+
+    /// Rows that wait for ovn-northd. What is to be recorded first is said at once, the rest when it takes long.
+    fn note_waits(&mut self, held: Vec<Held>, now: Instant) {
+        if self.inventory.awaiting_count() == 0 {
+            self.waits.clear();
+        }
+        if held.is_empty() {
+            return;
+        }
+        let (nb_cfg, sb_cfg) = self.inventory.counters();
+        for held in held {
+            let late = self.waits.note(&held.unit, now);
+            let Some(verdict) = held.verdict else {
+                continue;
+            };
+            if late || verdict.record_first {
+                let message = format!(
+                    "ovn-northd has not yet acknowledged earlier changes of the Northbound, which these rows have to wait \
+                     for (NB_Global.sb_cfg is {sb_cfg}, {} is awaited); if this lasts, see whether ovn-northd runs and \
+                     reaches both databases",
+                    held.target
+                );
+                self.verdicts
+                    .push_back(verdict.uncommitted(AWAITING_NORTHD, &message));
+            }
+            if late && self.waits.remind(now) {
+                warn!(
+                    units = self.inventory.awaiting_count(),
+                    nb_cfg,
+                    sb_cfg,
+                    "rows wait for ovn-northd to acknowledge earlier changes; does it run?"
+                );
+            }
+        }
     }
 
     /// Words and figures.
@@ -614,6 +699,11 @@ impl Engine {
             self.pause.until,
             self.holds.next(),
             self.live.due(now),
+            self.waits.next(),
+            self.acquaintance(now),
+            self.inventory
+                .needs_raise()
+                .then(|| self.live.pressing(now)),
             self.parts.authority.due(),
             self.blocked
                 .as_ref()
@@ -664,6 +754,11 @@ impl Engine {
         // A standby is ready to take over; it need not have written anything.
         let written = if self.converged || (standby && self.state.is_synced()) {
             Ok(())
+        } else if self.inventory.dirty() == 0 && self.inventory.awaiting_count() > 0 {
+            Err(format!(
+                "{} parts of the first plan wait for ovn-northd to acknowledge what was there before",
+                self.inventory.awaiting_count()
+            ))
         } else {
             Err("the first plan is not written yet".to_owned())
         };
@@ -715,6 +810,10 @@ impl Engine {
                 .get_or_create(&ReasonLabel { reason })
                 .set(self.holds.count(cause) as i64);
         }
+        metrics
+            .held_units
+            .get_or_create(&ReasonLabel { reason: "northd" })
+            .set(self.inventory.awaiting_count() as i64);
         metrics
             .mass_deletion_blocked
             .set(self.guard.kept() as i64 + i64::from(self.blocked.is_some()));

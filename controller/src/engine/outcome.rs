@@ -99,7 +99,9 @@ impl Engine {
             while let Some(event) = self.changes.try_next() {
                 self.northbound_event(event);
             }
-            self.inventory.committed(&groups, &self.parts.client.read());
+            let raised = raised.map(|counters| counters.nb_cfg);
+            self.inventory
+                .committed(&groups, raised, &self.parts.client.read());
             for group in groups {
                 for unit in &group.units {
                     self.holds.written(unit);

@@ -101,7 +101,7 @@ impl World {
             .write(vec![Operation::Insert {
                 table: "NB_Global".into(),
                 uuid: None,
-                row: ovsdb::model::Row::new(),
+                row: ovsdb::model::Row::new().with("sb_cfg", yusur_testbed::northd::EVERYTHING),
             }])
             .await;
         world

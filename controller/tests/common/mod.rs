@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use yusur_planner::nb;
 use yusur_testbed::ovsdb::Standalone;
 use yusur_testbed::process::{PATIENCE, Process, run};
-use yusur_testbed::{schemas, scratch};
+use yusur_testbed::{northd, schemas, scratch};
 
 /// The owner whose rows the tests look at.
 pub(crate) const OWNER: &str = "yusur";
@@ -50,8 +50,7 @@ impl World {
     pub(crate) async fn new() -> Self {
         let nb =
             Standalone::start(&schemas::installed("ovn-nb").expect("a schema")).expect("a server");
-        nb.transact(&[serde_json::json!({"op": "insert", "table": "NB_Global", "row": {}})])
-            .expect("the global row");
+        northd::stand_in(&nb).expect("the global row");
         let observer = observe(&nb).await;
         let dir = scratch::directory("controller").expect("a directory");
         std::fs::create_dir(dir.path().join("manifests")).expect("a directory");
@@ -239,7 +238,7 @@ pub(crate) async fn until(observer: &Client, what: &str, wish: impl Fn(&Database
     }
 }
 
-/// Deletes everything, the row about all of OVN included.
+/// Deletes everything, the row about all of OVN included, which comes back as from an ovn-northd that has seen all that.
 pub(crate) fn wipe() -> Vec<Operation> {
     let roots = [
         "Logical_Router",
@@ -253,7 +252,12 @@ pub(crate) fn wipe() -> Vec<Operation> {
         table: Name::new_static(table),
         condition: Vec::new(),
     });
-    deletions.into()
+    let global = Operation::Insert {
+        table: Name::new_static("NB_Global"),
+        uuid: None,
+        row: Row::new().with("sb_cfg", northd::EVERYTHING),
+    };
+    deletions.into_iter().chain([global]).collect()
 }
 
 /// Waits until our rows are exactly these.

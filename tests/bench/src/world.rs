@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use yusur_testbed::kubernetes::{ControlPlane, User};
+use yusur_testbed::northd;
 use yusur_testbed::ovsdb::Standalone;
 use yusur_testbed::schemas::{Schema, installed, newest};
 
@@ -122,8 +123,7 @@ impl World {
     /// An empty Northbound.
     pub(crate) fn northbound(&self) -> Result<Northbound> {
         let server = Standalone::start(&self.schema)?;
-        // ovn-northd makes this row; nothing else of it is needed here.
-        server.transact(&[serde_json::json!({"op": "insert", "table": "NB_Global", "row": {}})])?;
+        northd::stand_in(&server)?;
         let monitor = Monitor::start(&server.unix_path(), &self.schema)?;
         Ok(Northbound { monitor, server })
     }

@@ -16,6 +16,7 @@
 pub mod controller;
 pub mod kubernetes;
 pub mod lab;
+pub mod northd;
 pub mod ovsdb;
 pub mod process;
 pub mod programs;

@@ -4,12 +4,13 @@
 
 use ovsdb_model::{Table, Uuid};
 
-use super::{DesiredRow, Referrer, Rows, inside};
+use super::{DesiredRow, Referrer, Rows, Support, inside};
 use crate::family::Family;
 use crate::inventory::{Addresses, Inventory, Join, Vpc};
 use crate::name::Name;
 use crate::nb::{
-    LogicalRouter, LogicalRouterPort, LogicalSwitch, LogicalSwitchPort, Map, Nat, StaticRoute, Text,
+    HaChassisGroup, LogicalRouter, LogicalRouterPort, LogicalSwitch, LogicalSwitchPort, Map, Nat,
+    StaticRoute, Text,
 };
 use crate::unit::Unit;
 
@@ -60,11 +61,13 @@ pub(super) fn rows(
         external_ids: ids.labels(unit),
         ..LogicalRouterPort::default()
     };
-    rows.extend(DesiredRow::new(
-        ids.join_port(name),
-        &router_port,
-        vec![on_router("ports")],
-    ));
+    let chassis = Support {
+        table: HaChassisGroup::NAME,
+        row: ids.chassis_group(&join.gateway),
+        maker: Unit::EipGateway(join.gateway.clone()),
+    };
+    let on_join = DesiredRow::new(ids.join_port(name), &router_port, vec![on_router("ports")]);
+    rows.extend(on_join.map(|row| row.resting_on(chassis)));
     let switch_port =
         LogicalSwitchPort::to_router(switch_port_name(name, inventory), port, ids.labels(unit));
     let parent = Referrer {

@@ -46,6 +46,19 @@ pub struct DesiredRow {
     pub row: Row,
     /// The rows that are to refer to it, and no others.
     pub referrers: Vec<Referrer>,
+    /// A row of another unit that it names in a column of its own: the server refuses it without.
+    pub rests_on: Option<Support>,
+}
+
+/// A row that another rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Support {
+    /// Its table.
+    pub table: &'static str,
+    /// Its id.
+    pub row: Uuid,
+    /// The unit that makes it.
+    pub maker: Unit,
 }
 
 /// A row that is to have another among the members of a column.
@@ -85,7 +98,14 @@ impl DesiredRow {
             uuid,
             row,
             referrers,
+            rests_on: None,
         })
+    }
+
+    /// The same row, which names another.
+    pub(crate) fn resting_on(mut self, support: Support) -> Self {
+        self.rests_on = Some(support);
+        self
     }
 }
 

@@ -714,7 +714,7 @@ impl Inventory {
         let rows = ["tcp", "udp", "sctp"].map(|protocol| self.ids.load_balancer(unit, protocol));
         let rows = rows
             .iter()
-            .filter_map(|row| database.row(LoadBalancer::NAME, *row));
+            .filter_map(|row| nb::row_of::<LoadBalancer>(database, *row));
         rows.flat_map(|row| nb::vips(&row))
             .map(|vip| vip.ip())
             .collect()

@@ -4,6 +4,7 @@
 //! backends by theirs. Only changes of Vpcs, Subnets and namespaces, which everything in them rests on, walk that.
 
 mod addresses;
+mod awaiting;
 mod contradiction;
 mod crossing;
 mod dirty;
@@ -42,8 +43,10 @@ use ovsdb_model::{Database, Uuid};
 use crate::input::{Change, Config};
 use crate::name::{Name, ObjectName};
 use crate::nb::Ids;
+use crate::northd::Unacknowledged;
 use crate::unit::{Kind, ObjectRef, Unit};
 
+use awaiting::Waiting;
 use crossing::Crossings;
 use dirty::Dirty;
 use disowned::Disowned;
@@ -130,6 +133,11 @@ pub struct Inventory {
     /// Units that were planned against a replica that is ahead of what was observed.
     ahead: Vec<Unit>,
     disowned: Disowned,
+    /// What ovn-northd has not acknowledged, and who waits for that.
+    northd: Unacknowledged,
+    waiting: Waiting,
+    /// Load balancers to be made anew.
+    stale: HashSet<Uuid>,
 }
 
 impl Inventory {
@@ -177,6 +185,9 @@ impl Inventory {
             expected_members: HashSet::new(),
             ahead: Vec::new(),
             disowned: Disowned::default(),
+            northd: Unacknowledged::default(),
+            waiting: Waiting::default(),
+            stale: HashSet::new(),
         }
     }
 

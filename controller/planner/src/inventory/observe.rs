@@ -36,6 +36,9 @@ impl Inventory {
     pub fn load(&mut self, database: &Database) {
         self.expected.clear();
         self.expected_members.clear();
+        self.northd.start_over(database);
+        self.forget_awaiting();
+        self.stale.clear();
         for (table, routers) in [(LogicalRouter::NAME, true), (LogicalSwitch::NAME, false)] {
             let known: Vec<Uuid> = self.strangers(routers).uuids().collect();
             for uuid in known.into_iter().filter(|uuid| !database.has(table, *uuid)) {
@@ -162,6 +165,9 @@ impl Inventory {
     pub fn observe(&mut self, batch: &Batch, database: &Database) {
         for unit in std::mem::take(&mut self.ahead) {
             self.dirty.add(unit);
+        }
+        if let Some(reached) = self.northd.observe(batch, database) {
+            self.release(reached);
         }
         for change in &batch.changes {
             let Some(spec) = nb::table(&change.table) else {
@@ -317,6 +323,7 @@ impl Inventory {
     /// looked at again when the inventory has caught up.
     pub fn planned(&mut self, plan: &Plan) {
         self.ahead.extend(plan.ahead.iter().cloned());
+        self.hold_planned(plan);
         for group in &plan.groups {
             for row in &group.expects {
                 self.expected.insert(row.uuid, row.fingerprint);
@@ -332,13 +339,19 @@ impl Inventory {
 
     /// The groups' transaction was committed and the replica has its changes. Call it after [`Inventory::observe`] has
     /// been given all batches up to now: whatever is not as it was written (somebody was quicker, and the replica told
-    /// of both changes as one or as none) is queued again.
+    /// of both changes as one or as none) is queued again. `raised` is what their transaction raised `NB_Global.nb_cfg`
+    /// to, if it did.
     pub fn committed<'a>(
         &mut self,
         groups: impl IntoIterator<Item = &'a Group>,
+        raised: Option<i64>,
         database: &Database,
     ) {
         for group in groups {
+            if let Some(raised) = raised {
+                let rows = group.expects.iter().map(|row| (row.table, &row.uuid));
+                self.northd.raised_with(rows, raised);
+            }
             let rows = group.expects.iter().all(|row| {
                 let now = database
                     .row(row.table.name, row.uuid)

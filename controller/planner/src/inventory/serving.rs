@@ -66,7 +66,7 @@ impl Inventory {
             return None;
         }
         let priority = |node: &Name| {
-            let row = database.row(HaChassis::NAME, self.ids.chassis_of(name, node))?;
+            let row = nb::row_of::<HaChassis>(database, self.ids.chassis_of(name, node))?;
             row.get_integer("priority")
         };
         let mut order: Vec<(i64, Name)> = Vec::with_capacity(gateway.nodes.len());

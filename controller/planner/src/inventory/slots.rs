@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use hashbrown::HashMap;
-use ovsdb_model::{Database, Table};
+use ovsdb_model::Database;
 
 use super::crossing::NUMBERS;
 use super::{Inventory, Service};
@@ -160,7 +160,7 @@ impl Inventory {
             ["tcp", "udp", "sctp"].map(|protocol| self.ids.vpc_balancer(&unit, protocol, vpc));
         let rows = rows
             .iter()
-            .filter_map(|row| database.row(LoadBalancer::NAME, *row));
+            .filter_map(|row| nb::row_of::<LoadBalancer>(database, *row));
         let number = rows
             .flat_map(|row| nb::vips(&row))
             .find_map(|vip| self.config.ranges.slot(vip.ip()))?;

@@ -53,9 +53,12 @@ impl Plan {
                 .all(|group| group.only_adds() && group.added().all(|uuid| !added.contains(&uuid)))
     }
 
-    /// The units it has something to write for or to say about.
+    /// The units it has something to write for or to say about, and those that wait.
     pub fn units(&self) -> impl Iterator<Item = &crate::Unit> {
         let written = self.groups.iter().flat_map(|group| &group.units);
-        written.chain(self.verdicts.iter().map(|verdict| &verdict.unit))
+        let held = self.held.iter().map(|held| &held.unit);
+        written
+            .chain(self.verdicts.iter().map(|verdict| &verdict.unit))
+            .chain(held)
     }
 }

@@ -113,6 +113,16 @@ pub(super) fn unit(
             work.ahead |= (row.referrers.iter())
                 .any(|referrer| referrer.maker.is_none() && !there(&referrer));
         }
+        if let Some(support) = &row.rests_on {
+            match inserted.get(&support.row) {
+                Some(maker) => work.needs.push(*maker),
+                None if database.has(support.table, support.row) => {}
+                None => {
+                    work.waits = true;
+                    continue;
+                }
+            }
+        }
         let observed = database.row(row.table.name, row.uuid);
         let observed = observed.as_deref();
         if observed.is_none() && !row.table.root && referrers.is_empty() {

@@ -3,8 +3,10 @@
 
 mod ahead;
 mod diff;
+mod hold;
 mod operations;
 mod order;
+mod renewal;
 
 use hashbrown::{HashMap, HashSet};
 use ovsdb_model::{Database, Uuid};
@@ -28,6 +30,9 @@ pub struct Plan {
     pub groups: Vec<Group>,
     /// Verdicts on units that have nothing to write (what they want is there), or that wait for something.
     pub verdicts: Vec<Verdict>,
+    /// Units whose rows have to wait until ovn-northd has acknowledged earlier changes: they are queued again by
+    /// [`Inventory::observe`] when it has.
+    pub held: Vec<Held>,
     /// Units that rest on rows of others which the inventory knows and the replica has no more: the news is on its way.
     pub(crate) ahead: Vec<Unit>,
 }
@@ -42,9 +47,24 @@ pub struct Group {
     pub after: Vec<usize>,
     /// The verdicts on its units, true once it is committed.
     pub verdicts: Vec<Verdict>,
+    /// Where the first of its units was among those to be planned.
+    pub(crate) first: usize,
     pub(crate) edits: Vec<Edit>,
     pub(crate) expects: Vec<ExpectedRow>,
     pub(crate) members: Vec<ExpectedMember>,
+}
+
+/// A unit that waits for ovn-northd.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The unit.
+    pub unit: Unit,
+    /// The value that `NB_Global.sb_cfg` has to reach.
+    pub target: i64,
+    /// What there will be to say of it; nothing where only the removal of a row waits.
+    pub verdict: Option<Verdict>,
+    /// It waits to insert or delete switches or routers.
+    pub(crate) turn: bool,
 }
 
 /// A row as it will be.
@@ -110,13 +130,15 @@ pub fn plan(units: &[Unit], inventory: &Inventory, database: &Database) -> Plan 
         if positions.contains_key(&unit) {
             continue;
         }
-        let (rows, verdict) = desired(&unit, inventory);
-        for referrer in rows.iter().flat_map(|row| &row.referrers) {
-            if let Some(maker) = &referrer.maker
-                && *maker != unit
-                && !positions.contains_key(maker)
-                && !database.has(referrer.table, referrer.row)
-            {
+        let (mut rows, verdict) = desired(&unit, inventory);
+        renewal::place(&unit, &mut rows, inventory, database);
+        let referrers = rows.iter().flat_map(|row| &row.referrers);
+        let referrers = referrers
+            .filter_map(|referrer| Some((referrer.table, referrer.row, referrer.maker.as_ref()?)));
+        let supports = rows.iter().filter_map(|row| row.rests_on.as_ref());
+        let supports = supports.map(|support| (support.table, support.row, &support.maker));
+        for (table, row, maker) in referrers.chain(supports) {
+            if *maker != unit && !positions.contains_key(maker) && !database.has(table, row) {
                 queue.push(maker.clone());
             }
         }
@@ -153,5 +175,9 @@ pub fn plan(units: &[Unit], inventory: &Inventory, database: &Database) -> Plan 
     for at in 0..works.len() {
         diff::unit(at, &mut works, &wanted, &inserted, inventory, database);
     }
-    order::groups(works)
+    let mut plan = order::groups(works);
+    if inventory.config().northd.is_some() {
+        hold::hold(&mut plan, inventory);
+    }
+    plan
 }

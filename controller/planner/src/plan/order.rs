@@ -82,7 +82,11 @@ pub(super) fn groups(works: Vec<Work>) -> Plan {
         .enumerate()
         .map(|(group, (_, root))| (*root, group))
         .collect();
-    plan.groups = order.iter().map(|_| Group::default()).collect();
+    let first = |(_, root): &(u8, usize)| Group {
+        first: *root,
+        ..Group::default()
+    };
+    plan.groups = order.iter().map(first).collect();
     for (at, work) in works.into_iter().enumerate() {
         if work.ahead {
             plan.ahead.push(work.unit.clone());

@@ -49,7 +49,7 @@ impl World {
             self.inventory.planned(&plan);
             let batch = apply(&mut self.database, &operations(&plan.groups));
             self.inventory.observe(&batch, &self.database);
-            self.inventory.committed(&plan.groups, &self.database);
+            self.inventory.committed(&plan.groups, None, &self.database);
         }
     }
 

@@ -38,10 +38,13 @@ pub fn rows(database: &Database) -> Vec<(String, String)> {
         rows.sort_by_key(|(uuid, _)| (&names[uuid], *uuid));
         for (uuid, row) in rows {
             let mut text = String::new();
-            for (column, _) in table.columns {
+            for (column, class) in table.columns {
+                // A counter that has not begun to count.
+                let idle =
+                    |datum: &Datum| *class == nb::Class::Server && datum.as_integer() == Some(0);
                 let Some(datum) = row
                     .get(column)
-                    .filter(|datum| *column != "name" && !is_default(datum))
+                    .filter(|datum| *column != "name" && !is_default(datum) && !idle(datum))
                 else {
                     continue;
                 };

@@ -8,6 +8,7 @@ mod feed;
 mod generate;
 mod mutants;
 mod northbound;
+mod northd;
 mod player;
 mod recorded;
 mod server;
@@ -15,10 +16,13 @@ mod strangers;
 
 use dice::Dice;
 use northbound::{Memory, Northbound};
+use northd::{Northd, Real};
 use player::Player;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 use server::Host;
+use std::rc::Rc;
+use yusur_testbed::release::Release;
 
 /// What happens, each thing as the bytes that decide it.
 type Happenings = Vec<[u8; 32]>;
@@ -28,8 +32,12 @@ fn happenings() -> impl Strategy<Value = Happenings> {
 }
 
 /// Plays a case to its end.
-fn play<N: Northbound>(northbound: N, happenings: &Happenings) -> Result<(), TestCaseError> {
-    let mut player = Player::new(northbound);
+fn play<N: Northbound>(
+    northbound: N,
+    northd: Option<Northd>,
+    happenings: &Happenings,
+) -> Result<(), TestCaseError> {
+    let mut player = Player::new(northbound, northd);
     // The last bytes of the first, which it hardly needs itself, say whether there is something already.
     if let Some((there, rest)) = happenings
         .first()
@@ -77,9 +85,13 @@ fn from_text(text: &str) -> Happenings {
 /// So many cases, the same every time: whoever changes something is to hear of that, not of what chance brings. Other cases
 /// are for `make soak`: `PROPTEST_CASES` and `PROPTEST_RNG_SEED` say how many and which, and `CONVERGE_CASE` spells one.
 /// `share`: which of the tests that divide the cases among the cores, each with others.
-fn run<N: Northbound>(cases: u32, share: u64, new: impl Fn() -> N) {
+fn run<N: Northbound>(cases: u32, share: u64, new: impl Fn() -> (N, Option<Northd>)) {
+    let play = |happenings: &Happenings| {
+        let (northbound, northd) = new();
+        play(northbound, northd, happenings)
+    };
     if let Ok(text) = std::env::var("CONVERGE_CASE") {
-        return play(new(), &from_text(&text)).unwrap_or_else(|error| panic!("{error}"));
+        return play(&from_text(&text)).unwrap_or_else(|error| panic!("{error}"));
     }
     let mut config = Config {
         failure_persistence: None,
@@ -96,8 +108,11 @@ fn run<N: Northbound>(cases: u32, share: u64, new: impl Fn() -> N) {
         return;
     };
     config.rng_seed = RngSeed::Fixed(seed.wrapping_add(share));
+    if share == SLOW {
+        config.max_shrink_iters = 0;
+    }
     let cases = config.cases;
-    let done = TestRunner::new(config).run(&happenings(), |happenings| play(new(), &happenings));
+    let done = TestRunner::new(config).run(&happenings(), |happenings| play(&happenings));
     if let Err(TestError::Fail(reason, least)) = done {
         let case = to_text(&least);
         panic!(
@@ -111,18 +126,42 @@ fn run<N: Northbound>(cases: u32, share: u64, new: impl Fn() -> N) {
 
 #[test]
 fn converges_in_memory() {
-    run(5_000, 0, Memory::new);
+    run(5_000, 0, || (Memory::new(), None));
 }
 
 #[test]
-fn converges_in_memory_with_others() {
-    run(5_000, 1, Memory::new);
+fn converges_in_memory_beside_northd() {
+    run(5_000, 1, || (Memory::new(), Some(Northd::played())));
 }
 
 #[test]
 fn converges_on_a_server() {
     let host = Host::start();
-    run(400, 0, || host.empty());
+    run(400, 0, || (host.empty(), None));
+}
+
+/// The share of cases that take long: what fails is told as it was, not made smaller.
+const SLOW: u64 = 7;
+
+/// An ovn-northd of this release that is stopped and continued at random is alive at the end of each history, and its Southbound is
+/// what it would compute anew.
+fn northd_survives(release: &Release) {
+    let host = Host::start();
+    let real = Real::start(release, &host.remote());
+    run(24, SLOW, || {
+        real.stop(false);
+        (host.empty(), Some(Northd::Real(Rc::clone(&real))))
+    });
+}
+
+#[test]
+fn the_installed_northd_survives() {
+    northd_survives(&Release::installed());
+}
+
+#[test]
+fn the_newest_northd_survives() {
+    northd_survives(&Release::newest().expect("the newest OVN in Debian"));
 }
 
 /// Histories that once went wrong, as they were printed. They mean the same as long as chance is read the same way; after a
@@ -157,7 +196,8 @@ const ONCE_WRONG: &[&str] = &[
 #[test]
 fn what_once_went_wrong() {
     for text in ONCE_WRONG {
-        play(Memory::new(), &from_text(text)).unwrap_or_else(|error| panic!("{text}\n{error}"));
+        play(Memory::new(), None, &from_text(text))
+            .unwrap_or_else(|error| panic!("{text}\n{error}"));
     }
 }
 

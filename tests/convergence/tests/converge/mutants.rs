@@ -99,7 +99,7 @@ fn objects() -> Objects {
 
 /// A Northbound that is as it should be.
 fn world() -> Player<Memory> {
-    let mut player = Player::new(Memory::new());
+    let mut player = Player::new(Memory::new(), None);
     player.begin(objects());
     player.conclude().unwrap_or_else(|error| panic!("{error}"));
     player

@@ -4,6 +4,7 @@
 //! the case says so.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
 use ovsdb_model::{Batch, Database, Operation, Row, Uuid};
 use yusur_convergence::{Complaint, Foreign, Objects, Place, Tables, Terms, check, places};
@@ -14,6 +15,7 @@ use yusur_planner::{
 
 use crate::dice::Dice;
 use crate::northbound::{Northbound, OWNER};
+use crate::northd::{Northd, Real};
 use crate::{damage, feed, generate, recorded, strangers};
 
 /// All rows, as they were.
@@ -53,19 +55,26 @@ pub struct Player<N> {
     unlabelled: bool,
     /// News on its way to the planner.
     unheard: Vec<Batch>,
+    /// What ovn-northd has not seen, where one is played.
+    northd: Option<Northd>,
     saved: Option<(Backup, Foreign)>,
     pub story: Vec<String>,
 }
 
 impl<N: Northbound> Player<N> {
-    pub fn new(mut northbound: N) -> Self {
+    /// An empty Northbound, with one who reads it or without.
+    pub fn new(mut northbound: N, northd: Option<Northd>) -> Self {
         let mut foreign = Foreign::new();
-        strangers::move_in(&mut northbound, &mut foreign);
+        // Nobody but northd and we are there where it is real: what strangers do, it might fail over.
+        if !matches!(northd, Some(Northd::Real(_))) {
+            strangers::move_in(&mut northbound, &mut foreign);
+        }
         northbound.news();
-        let mut inventory = Inventory::new(Config::new(OWNER));
+        let mut inventory = Inventory::new(config(northd.as_ref(), 0));
         inventory.load(&northbound.replica());
         inventory.sweep(&northbound.replica());
         Self {
+            northd,
             objects: Objects::default(),
             foreign,
             northbound,
@@ -93,7 +102,18 @@ impl<N: Northbound> Player<N> {
     /// What is wrong, where the case looks.
     pub fn happen(&mut self, bytes: &[u8]) -> Result<(), String> {
         let mut dice = Dice::new(bytes);
+        // What decides about northd is none of the dice: the same histories are played with it and without.
+        let [.., northd] = bytes else { return Ok(()) };
+        if northd % 3 == 0 {
+            self.raise();
+        }
+        match &self.northd {
+            Some(Northd::Real(real)) => real.stop(northd % 5 != 0),
+            Some(Northd::Played(_)) if northd % 5 == 0 => self.northd_runs()?,
+            _ => {}
+        }
         match dice.below(33) {
+            18..=22 if self.real().is_some() => self.harm(&mut dice)?,
             0..=12 => self.set(&mut dice),
             13..=15 => self.remove(&mut dice),
             16 | 17 => self.damage(&mut dice),
@@ -145,6 +165,13 @@ impl<N: Northbound> Player<N> {
             _ => self.conclude()?,
         }
         Ok(())
+    }
+
+    fn real(&self) -> Option<Rc<Real>> {
+        match &self.northd {
+            Some(Northd::Real(real)) => Some(Rc::clone(real)),
+            _ => None,
+        }
     }
 
     // === What happens to objects ===
@@ -260,7 +287,32 @@ impl<N: Northbound> Player<N> {
 
     // === What happens to the Northbound ===
 
+    /// Load balancers are deleted by hand, or everything is, when northd knows of all that is there: what else they who do
+    /// so might harm is not ours to keep from harm.
+    fn harm(&mut self, dice: &mut Dice<'_>) -> Result<(), String> {
+        self.acquaint()?;
+        if dice.chance(2) {
+            self.tell("the Northbound is wiped");
+            self.wipe();
+            return Ok(());
+        }
+        if let Some(real) = self.real() {
+            real.stop(true);
+        }
+        self.tell("all load balancers are deleted");
+        self.northbound
+            .transact(&[Operation::Delete {
+                table: "Load_Balancer".into(),
+                condition: Vec::new(),
+            }])
+            .unwrap_or_else(|error| panic!("{error}: deleting load balancers"));
+        Ok(())
+    }
+
     fn damage(&mut self, dice: &mut Dice<'_>) {
+        if self.real().is_some() {
+            return;
+        }
         self.gather();
         if let Some(done) = damage::damage(dice, &mut self.northbound, &self.foreign) {
             self.unlabelled |= done.unlabelled;
@@ -359,12 +411,42 @@ impl<N: Northbound> Player<N> {
     /// stays apart.
     fn gather(&mut self) {
         let news = self.northbound.news();
+        if let Some(northd) = &mut self.northd {
+            for batch in &news {
+                northd.see(batch);
+            }
+        }
         if news.len() > 3 {
             let changes = news.into_iter().flat_map(|batch| batch.changes);
             self.unheard.push(Batch::join(changes.collect::<Vec<_>>()));
         } else {
             self.unheard.extend(news);
         }
+    }
+
+    /// Raises `nb_cfg`, if something waits for that.
+    fn raise(&mut self) {
+        if self.northd.is_some() && self.flight.is_none() && self.inventory.needs_raise() {
+            self.tell("nb_cfg is raised");
+            Northd::raise(&mut self.northbound, self.inventory.raise_by());
+        }
+    }
+
+    /// ovn-northd reads the Northbound, and acknowledges what it has read.
+    fn northd_runs(&mut self) -> Result<(), String> {
+        let Some(northd) = &self.northd else {
+            return Ok(());
+        };
+        if matches!(northd, Northd::Played(_)) {
+            strangers::bring_global(&mut self.northbound, &mut self.foreign);
+        }
+        self.gather();
+        self.tell("ovn-northd runs");
+        if let Some(northd) = &mut self.northd {
+            northd.runs(&mut self.northbound)?;
+        }
+        self.gather();
+        Ok(())
     }
 
     fn release(&mut self) {
@@ -421,7 +503,12 @@ impl<N: Northbound> Player<N> {
     }
 
     fn compare(&mut self, most: usize) -> Result<Option<Plan>, String> {
-        self.gather();
+        if self.northd.is_some() {
+            // As the engine does: what is planned must not insert again what it has not heard is gone.
+            self.hear();
+        } else {
+            self.gather();
+        }
         let replica = self.northbound.replica();
         let mut units = self.inventory.take_dirty(&replica, most);
         if units.is_empty() {
@@ -429,7 +516,11 @@ impl<N: Northbound> Player<N> {
         }
         units.retain(|unit| !self.held.contains(unit));
         let plan = plan(&units, &self.inventory, &replica);
-        recorded::first(&self.objects, &replica, &operations(&plan.groups))?;
+        let list = operations(&plan.groups);
+        recorded::first(&self.objects, &replica, &list)?;
+        if let Some(northd) = &self.northd {
+            northd.judge(&list)?;
+        }
         Ok(Some(plan))
     }
 
@@ -466,7 +557,7 @@ impl<N: Northbound> Player<N> {
                 let round = self.round.as_mut().ok_or("nothing was sent")?;
                 let groups = round.committed();
                 self.inventory
-                    .committed(&groups, &self.northbound.replica());
+                    .committed(&groups, None, &self.northbound.replica());
                 if round.is_done() {
                     self.round = None;
                 }
@@ -580,16 +671,28 @@ impl<N: Northbound> Player<N> {
         self.ahead = None;
         self.held.clear();
         self.desk.clear();
-        self.northbound.news();
+        self.gather();
         self.unheard.clear();
         let order = self.in_some_order(dice);
+        self.incarnations += 1;
         self.tell("the controller starts again");
         self.inventory = self.fresh(&order);
         Ok(())
     }
 
+    /// The planner learns that ovn-northd has seen everything.
+    fn acquaint(&mut self) -> Result<(), String> {
+        if self.northd.is_none() {
+            return Ok(());
+        }
+        self.raise();
+        self.northd_runs()?;
+        self.hear();
+        Ok(())
+    }
+
     fn fresh(&self, order: &[ObjectRef]) -> Inventory {
-        let mut inventory = Inventory::new(Config::new(OWNER));
+        let mut inventory = Inventory::new(config(self.northd.as_ref(), self.incarnations));
         for object in order {
             inventory.apply(feed::change(&self.objects, object));
         }
@@ -607,6 +710,7 @@ impl<N: Northbound> Player<N> {
     fn settle(&mut self) -> Result<(), String> {
         strangers::clear_the_way(&mut self.northbound, &mut self.foreign);
         let mut plain = Dice::new(&[]);
+        self.acquaint()?;
         for _ in 0..400 {
             self.hear();
             while !self.desk.is_empty() {
@@ -618,6 +722,11 @@ impl<N: Northbound> Player<N> {
             }
             if !self.held.is_empty() {
                 self.release();
+                continue;
+            }
+            if self.inventory.awaiting_count() > 0 {
+                self.raise();
+                self.northd_runs()?;
                 continue;
             }
             if self.desk.is_empty() {
@@ -639,6 +748,9 @@ impl<N: Northbound> Player<N> {
     pub fn conclude(&mut self) -> Result<(), String> {
         self.tell("everything comes to rest");
         self.settle()?;
+        if let Some(real) = self.real() {
+            real.is_right(&mut self.northbound)?;
+        }
         let complaints = self.complaints();
         if !complaints.is_empty() {
             let list: Vec<String> = complaints.iter().map(ToString::to_string).collect();
@@ -646,6 +758,7 @@ impl<N: Northbound> Player<N> {
             return Err(format!("{}\n{scene}", list.join("\n")));
         }
         self.load();
+        self.acquaint()?;
         let left = self.left(|player| &mut player.inventory);
         if !left.is_empty() {
             return Err(format!(
@@ -655,6 +768,7 @@ impl<N: Northbound> Player<N> {
         }
         let order = feed::all(&self.objects);
         self.inventory = self.fresh(&order);
+        self.acquaint()?;
         // A Pod stays with a Subnet that cannot serve it for the time being. Its port, the record of this, is gone
         // meanwhile: one that just started puts it in another Subnet, if there is one for it.
         // So does the service gateway of a gateway that is on none of its nodes: where it was last is on record nowhere. Nothing
@@ -672,6 +786,10 @@ impl<N: Northbound> Player<N> {
 
     /// What the judge says of things as they are.
     pub fn complaints(&self) -> Vec<Complaint> {
+        if self.real().is_some() {
+            // What northd keeps in the Northbound is nobody's that the judge knows.
+            return Vec::new();
+        }
         let terms = Terms {
             owner: OWNER,
             zone: "cluster.local",
@@ -741,6 +859,16 @@ impl<N: Northbound> Player<N> {
             }
         }
         text
+    }
+}
+
+/// How the planner is set up, in its so-manieth process.
+fn config(northd: Option<&Northd>, process: u32) -> Config {
+    let careless = std::env::var_os("CONVERGE_CARELESS").is_some();
+    let northd = northd.filter(|_| !careless);
+    Config {
+        northd: northd.map(|_| Uuid::from_u128(u128::from(process))),
+        ..Config::new(OWNER)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::northbound::{Northbound, OWNER, schema};
 pub struct Host {
     runtime: Runtime,
     client: Client,
-    _server: Standalone,
+    server: Standalone,
 }
 
 impl Host {
@@ -43,8 +43,13 @@ impl Host {
         Rc::new(Self {
             runtime,
             client,
-            _server: server,
+            server,
         })
+    }
+
+    /// Where it listens.
+    pub fn remote(&self) -> String {
+        self.server.unix()
     }
 
     fn transact(&self, operations: Vec<Operation>) -> Result<(), String> {

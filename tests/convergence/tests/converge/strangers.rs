@@ -122,6 +122,18 @@ pub fn move_in<N: Northbound>(northbound: &mut N, foreign: &mut Foreign) {
     }
 }
 
+/// Puts in what ovn-northd keeps for all, where it is not.
+pub fn bring_global<N: Northbound>(northbound: &mut N, foreign: &mut Foreign) {
+    let there = northbound.replica().rows("NB_Global").next().is_some();
+    if !there {
+        let (.., operations) = row_set(7);
+        northbound
+            .transact(&operations)
+            .unwrap_or_else(|error| panic!("{error}: {operations:?}"));
+        note(northbound, foreign, &operations);
+    }
+}
+
 /// Notes what was inserted, as it stands.
 fn note<N: Northbound>(northbound: &N, foreign: &mut Foreign, operations: &[Operation]) {
     let replica = northbound.replica();
