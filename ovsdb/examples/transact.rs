@@ -2,12 +2,13 @@
 
 mod shared;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use ovsdb::model::{OpResult, Operation};
+use ovsdb::model::{OpResult, Operation, Row};
 use ovsdb::{RetryReason, TransactError, Transaction};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -125,7 +126,16 @@ fn result(result: &OpResult) -> Value {
     match result {
         OpResult::Inserted(uuid) => json!({ "uuid": ["uuid", uuid.to_string()] }),
         OpResult::Count(count) => json!({ "count": count }),
-        OpResult::Rows(rows) => json!({ "rows": rows }),
+        OpResult::Rows(rows) => {
+            let mut result = json!({ "rows": rows });
+            let unreadable = rows.iter().flat_map(Row::unreadable);
+            let unreadable: BTreeSet<&str> = unreadable.map(|column| column.as_str()).collect();
+            // Not in the rows, although they have them.
+            if !unreadable.is_empty() {
+                result["unreadable"] = json!(unreadable);
+            }
+            result
+        }
         OpResult::Failed(error) => json!({ "error": error.error, "details": error.details }),
         OpResult::LeftOut | OpResult::NotRun => Value::Null,
         OpResult::Done => json!({}),
