@@ -39,6 +39,8 @@ pub struct Check {
     pub name: &'static str,
     /// `Err` says what is missing.
     pub state: Result<(), String>,
+    /// Whether this replica is not ready without it.
+    pub required: bool,
 }
 
 /// The engine's end is the receiver; every request is answered through its sender.
@@ -171,10 +173,14 @@ async fn serve_readyz(State(shared): State<Shared>) -> impl IntoResponse {
 fn render(health: &Health) -> (StatusCode, String) {
     let mut body = String::new();
     let mut ready = true;
-    for Check { name, state } in &health.checks {
+    for check in &health.checks {
+        let name = check.name;
         // Writing to a String cannot fail.
-        let _ = match state {
+        let _ = match &check.state {
             Ok(()) => writeln!(body, "[+]{name} ok"),
+            Err(reason) if !check.required => {
+                writeln!(body, "[!]{name} failed, and is not waited for: {reason}")
+            }
             Err(reason) => {
                 ready = false;
                 writeln!(body, "[-]{name} failed: {reason}")
@@ -201,16 +207,31 @@ mod tests {
         let good = Check {
             name: "northbound",
             state: Ok(()),
+            required: true,
         };
         let bad = Check {
             name: "sources",
             state: Err("waiting for Pod".into()),
+            required: true,
+        };
+        let optional = Check {
+            name: "southbound",
+            state: Err("closed".into()),
+            required: false,
         };
         assert_eq!(
             render(&Health {
                 checks: vec![good.clone()]
             }),
             (StatusCode::OK, "[+]northbound ok\nready\n".into())
+        );
+        let (status, body) = render(&Health {
+            checks: vec![good.clone(), optional],
+        });
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(
+            body,
+            "[+]northbound ok\n[!]southbound failed, and is not waited for: closed\nready\n"
         );
         let (status, body) = render(&Health {
             checks: vec![good, bad],

@@ -103,6 +103,7 @@ pub async fn run(cli: Cli, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
         health,
         metrics,
         planner,
+        southbound: southbound.clone(),
         serving,
         allow_mass_deletion: cli.source.allow_mass_deletion,
     });

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use ovsdb::model::{Batch, Clause, RowChange};
-use ovsdb::{Client, Event};
+use ovsdb::{Client, Event, State};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -45,6 +45,7 @@ pub async fn run(client: Client, owner: String, metrics: Metrics, serving: watch
     };
     let mut changes = client.changes();
     let mut connected = false;
+    let mut failures = 0;
     let mut told = HashSet::new();
     let mut gateways = Settling::default();
     loop {
@@ -74,6 +75,8 @@ pub async fn run(client: Client, owner: String, metrics: Metrics, serving: watch
                         gateways.lose_sight();
                     }
                 }
+                warn_unreachable(failures, &state);
+                failures = state.failures;
             }
             Event::Batch(batch) => {
                 told = measure(&client, &metrics, &told);
@@ -82,6 +85,21 @@ pub async fn run(client: Client, owner: String, metrics: Metrics, serving: watch
                 }
             }
         }
+    }
+}
+
+/// Says so, ever more rarely, while there is no Southbound; so many attempts had failed `before`.
+fn warn_unreachable(before: u32, state: &State) {
+    const FEW: u32 = 4;
+    let failures = state.failures;
+    if failures >= FEW && before.checked_ilog2() < failures.checked_ilog2() {
+        let error = state.last_error.as_deref().unwrap_or("no error is known");
+        warn!(
+            failures,
+            error,
+            "no OVN Southbound can be read, so which chassis lags behind and where EIP gateways are is not known; see that \
+             --sb-address names it; trying again and again"
+        );
     }
 }
 

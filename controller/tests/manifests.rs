@@ -51,6 +51,32 @@ async fn the_example_becomes_rows_and_status() {
 }
 
 #[tokio::test]
+async fn a_southbound_that_is_none_is_told_and_holds_nothing_up() {
+    let world = World::new().await;
+    world.example("shop");
+    // Each of the two databases has a server of its own; this is the wrong one.
+    let address = world.nb.unix();
+    let controller = world.converged("one", &["--sb-address", &address]).await;
+    let reason =
+        format!("{address}: the server has no database \"OVN_Southbound\"; it has OVN_Northbound");
+    controller.says("see that --sb-address names it");
+    assert!(
+        controller.log().contains(&reason.replace('"', "\\\"")),
+        "{}",
+        controller.log()
+    );
+    let (code, body) = controller.get("/readyz");
+    assert_eq!(code, 200, "{body}");
+    let line = body.lines().find(|line| line.contains("southbound"));
+    let line = line.expect("a line");
+    assert!(
+        line.starts_with("[!]southbound failed") && line.contains(&reason),
+        "{body}"
+    );
+    controller.stop();
+}
+
+#[tokio::test]
 async fn of_many_objects_each_is_told() {
     let world = World::new().await;
     world.save("vpc.yaml", &vpc("red"));

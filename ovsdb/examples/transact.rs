@@ -2,12 +2,13 @@
 
 mod shared;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use ovsdb::model::{OpResult, Operation};
+use ovsdb::model::{OpResult, Operation, Row};
 use ovsdb::{RetryReason, TransactError, Transaction};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -16,7 +17,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 ///
 /// A line is an array of operations (RFC 7047, section 5.2), with or without the database's name before them. For each
 /// a line is printed: {"results":[…]}, or {"error":{"kind":…,"message":…}} where nothing was changed ("unknown": where
-/// nobody can say). Lines wait while no server can be reached; none is ever sent twice.
+/// nobody can say). What cannot be read is such an error, and the next line is next. Lines wait while no server can be reached; none is ever sent twice.
 #[derive(Debug, Parser)]
 #[command(
     after_help = r#"Example: echo '[{"op":"select","table":"NB_Global","where":[]}]' | transact unix:/run/ovn/ovnnb_db.sock OVN_Northbound
@@ -42,14 +43,14 @@ async fn main() -> anyhow::Result<ExitCode> {
     shared::log();
     let client = arguments.connection.builder()?.start()?;
     let mut lock = arguments.lock.as_ref().map(|name| client.lock(name));
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut lines = BufReader::new(tokio::io::stdin()).split(b'\n');
     let mut all_well = true;
-    while let Some(line) = lines.next_line().await.context("standard input")? {
-        if line.trim().is_empty() {
+    while let Some(line) = lines.next_segment().await.context("standard input")? {
+        if line.trim_ascii().is_empty() {
             continue;
         }
         let answer = match read(&line, arguments.connection.database()) {
-            Err(error) => failure("broken", &error.to_string(), None),
+            Err(error) => failure("broken", &format!("{error:#}"), None),
             Ok(operations) => {
                 let mut transaction =
                     Transaction::new(operations).deadline(Duration::from_secs(arguments.deadline));
@@ -81,7 +82,11 @@ async fn main() -> anyhow::Result<ExitCode> {
 }
 
 /// The operations of a line, sent as they stand.
-fn read(line: &str, database: &str) -> anyhow::Result<Vec<Operation>> {
+fn read(line: &[u8], database: &str) -> anyhow::Result<Vec<Operation>> {
+    let line = std::str::from_utf8(line).map_err(|error| {
+        let place = error.valid_up_to() + 1;
+        anyhow::anyhow!("the line is not UTF-8: byte {place} of it is part of no character")
+    })?;
     let mut elements: Vec<Value> = serde_json::from_str(line).context("not a JSON array")?;
     if let Some(Value::String(name)) = elements.first() {
         anyhow::ensure!(
@@ -121,7 +126,16 @@ fn result(result: &OpResult) -> Value {
     match result {
         OpResult::Inserted(uuid) => json!({ "uuid": ["uuid", uuid.to_string()] }),
         OpResult::Count(count) => json!({ "count": count }),
-        OpResult::Rows(rows) => json!({ "rows": rows }),
+        OpResult::Rows(rows) => {
+            let mut result = json!({ "rows": rows });
+            let unreadable = rows.iter().flat_map(Row::unreadable);
+            let unreadable: BTreeSet<&str> = unreadable.map(|column| column.as_str()).collect();
+            // Not in the rows, although they have them.
+            if !unreadable.is_empty() {
+                result["unreadable"] = json!(unreadable);
+            }
+            result
+        }
         OpResult::Failed(error) => json!({ "error": error.error, "details": error.details }),
         OpResult::LeftOut | OpResult::NotRun => Value::Null,
         OpResult::Done => json!({}),

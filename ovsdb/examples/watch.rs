@@ -6,10 +6,12 @@
 
 mod shared;
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use anyhow::Context as _;
 use clap::Parser;
+use ovsdb::model::Name;
 use ovsdb::{Event, State};
 use serde_json::{Value, json};
 
@@ -79,6 +81,7 @@ async fn main() -> anyhow::Result<()> {
 
 fn connection(state: &State) -> Value {
     let missing: Vec<String> = state.missing.iter().map(ToString::to_string).collect();
+    let unreadable: Vec<String> = state.unreadable.iter().flat_map(columns).collect();
     json!({
         "connection": state.phase.to_string(),
         "remote": state.remote.as_ref().map(ToString::to_string),
@@ -87,8 +90,17 @@ fn connection(state: &State) -> Value {
         "server": state.server_id.map(|id| id.to_string()),
         "schema": state.schema_version,
         "missing": missing,
+        "unreadable": unreadable,
         "error": state.last_error,
     })
+}
+
+/// A table's columns of which some rows hold what could not be read.
+fn columns((table, columns): (&Name, &BTreeMap<Name, usize>)) -> Vec<String> {
+    let columns = columns.keys();
+    columns
+        .map(|column| format!("column {column} of table {table}"))
+        .collect()
 }
 
 /// One line each; what belongs together is flushed together.

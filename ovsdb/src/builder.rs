@@ -94,7 +94,7 @@ impl Builder {
         self
     }
 
-    /// Keeps these columns of a table in the replica.
+    /// Keeps these columns of a table in the replica; without any, its rows and nothing of what they hold.
     #[must_use]
     pub fn columns<N: Into<Name>>(
         self,
@@ -129,6 +129,10 @@ impl Builder {
     /// as far as the replica and the streams of changes tell; what a transaction writes outside of it is written all
     /// the same.
     ///
+    /// A clause on a column that the server's schema lacks is left out, and reported once. There it is as if every row had
+    /// the value that a new column begins with (empty, or zero, `false` or no text): such a clause is met by no row or, as
+    /// one that wants another value than these, by every row.
+    ///
     /// Given again for a table, the later counts. [`Client::set_condition`] changes it later on.
     ///
     /// A server before Open vSwitch 2.6 has no such thing (`monitor_cond`) and will not do.
@@ -151,8 +155,11 @@ impl Builder {
         self
     }
 
-    /// Refuses servers of any cluster but this. Without it the first cluster met is kept to; another is refused while
-    /// the first is to be found anywhere, and taken for its successor once it has been gone for ten seconds.
+    /// Refuses any database but that of this cluster. Without it the database met first, a cluster or a standalone one, is
+    /// kept to. Another is refused while ours may be found at any endpoint, and taken for its successor once ours has been
+    /// gone for ten seconds; for one, where it is at an endpoint that had ours and every other endpoint has something else
+    /// too. So a cluster that was rescued into a standalone database or made anew is followed, and a member of another
+    /// cluster that lies beside ours is not.
     #[must_use]
     pub fn cluster_id(mut self, cluster_id: Uuid) -> Self {
         self.settings.cluster_id = Some(cluster_id);

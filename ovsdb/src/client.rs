@@ -238,7 +238,8 @@ impl Client {
 
     /// Changes which rows of a table the replica holds: those that meet one of these clauses; all of them with `None`
     /// ([`Builder::condition`](crate::Builder::condition)). Returns once the replica holds just those. It stays asked
-    /// for, in every session to come, also where this future is dropped.
+    /// for, in every session to come, also where this future is dropped. Clauses on columns that the server lacks are left
+    /// out ([`Builder::condition`](crate::Builder::condition)).
     ///
     /// # Errors
     /// [`RequestError::Condition`] where the present server's schema contradicts it, and nothing has changed then;
@@ -251,7 +252,7 @@ impl Client {
         let (core, table) = (self.core(), table.into());
         if let (Some(schema), Some(clauses)) = (self.schema(), &clauses) {
             schema
-                .check_condition(&table, clauses)
+                .fit_condition(&table, clauses)
                 .map_err(RequestError::Condition)?;
         }
         let version = core.conditions.set(table, clauses);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use ovsdb_model::schema::{Missing, TableSpec};
-use ovsdb_model::{Batch, Database, Index, Layout, Name, RowChange, Schema, Uuid};
+use ovsdb_model::{Batch, Database, Index, Layout, Name, Row, RowChange, Schema, Uuid};
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
@@ -120,28 +120,38 @@ impl Core {
         replica.generation
     }
 
-    /// Changes the replica and tells every stream, as one step. `resume` is the place in the server's history that the
-    /// replica comes to by it. A change that fails leaves no such place: only a whole dump mends a replica that has
-    /// parted from the server.
+    /// Changes the replica and tells every stream, as one step. `change` gives what has changed and the place in the
+    /// server's history that the replica has come to by it. A change that fails leaves no such place: only a whole dump
+    /// mends a replica that has parted from the server.
     pub(crate) fn change<E>(
         &self,
         generation: u64,
-        resume: Option<Resume>,
-        change: impl FnOnce(&mut Database) -> Result<Batch, E>,
+        change: impl FnOnce(&mut Database) -> Result<(Batch, Option<Resume>), E>,
     ) -> Result<(), E> {
         let mut replica = self.replica.write();
         if replica.generation != generation {
             return Ok(());
         }
         replica.resume = None;
-        let batch = change(&mut replica.database)?;
+        let (batch, resume) = change(&mut replica.database)?;
         replica.resume = resume;
         if batch.is_empty() {
             return Ok(());
         }
+        let is_unreadable =
+            |row: &Option<Arc<Row>>| row.as_ref().is_some_and(|row| !row.unreadable().is_empty());
+        let mut changes = batch.changes.iter();
+        let unreadable = changes
+            .any(|change| is_unreadable(&change.old) || is_unreadable(&change.new))
+            .then(|| replica.database.unreadable());
         let batch = Arc::new(batch);
         // Still under the lock: streams see batches in the order in which the replica took them.
         self.each_feed(|feed| feed.batch(&batch));
+        drop(replica);
+        // Whoever looks at the state may read the replica meanwhile.
+        if let Some(unreadable) = unreadable {
+            self.update_state(|state| state.unreadable = unreadable);
+        }
         Ok(())
     }
 
@@ -226,8 +236,9 @@ impl Core {
     }
 
     /// Tells of tables and columns that were left out, of each once.
-    pub(crate) fn report_missing(&self, missing: &[Missing]) {
-        if missing.is_empty() {
+    pub(crate) fn report_missing<'a>(&self, missing: impl IntoIterator<Item = &'a Missing>) {
+        let mut missing = missing.into_iter().peekable();
+        if missing.peek().is_none() {
             return;
         }
         let mut reported = self.reported.lock();

@@ -41,6 +41,7 @@ impl TransactError {
             TransactError::Retry(RetryReason::WaitFailed(operation)) => Some(operation),
             TransactError::Retry(RetryReason::Server(error))
             | TransactError::Constraint(error)
+            | TransactError::Fenced(FenceReason::NotOwner(error))
             | TransactError::Broken(BrokenReason::Server(error)) => error.operation.as_mut(),
             TransactError::Broken(BrokenReason::Check(error)) => Some(&mut error.operation),
             _ => None,
@@ -54,6 +55,7 @@ impl TransactError {
             TransactError::Retry(RetryReason::WaitFailed(operation)) => Some(*operation),
             TransactError::Retry(RetryReason::Server(error))
             | TransactError::Constraint(error)
+            | TransactError::Fenced(FenceReason::NotOwner(error))
             | TransactError::Broken(BrokenReason::Server(error)) => error.operation,
             TransactError::Broken(BrokenReason::Check(error)) => Some(error.operation),
             _ => None,
@@ -92,6 +94,9 @@ pub enum FenceReason {
     /// The lock is not, or no longer, ours.
     #[error("lock {0:?} is not held")]
     Lock(String),
+    /// The server says so of what asserts no lock that we know of.
+    #[error("{0}")]
+    NotOwner(TransactionError),
 }
 
 /// What is wrong with a transaction.
@@ -128,9 +133,7 @@ pub(crate) fn sort(error: TransactionError) -> TransactError {
         }
         (kind, _) => match kind.class() {
             ErrorClass::Retry => server(error),
-            ErrorClass::Fenced => TransactError::Fenced(FenceReason::Lock(
-                error.error.details.unwrap_or_else(|| "asserted".to_owned()),
-            )),
+            ErrorClass::Fenced => TransactError::Fenced(FenceReason::NotOwner(error)),
             ErrorClass::Constraint => TransactError::Constraint(error),
             ErrorClass::Broken => TransactError::Broken(BrokenReason::Server(error)),
             ErrorClass::Unknown => TransactError::OutcomeUnknown(error.to_string()),
@@ -193,7 +196,7 @@ mod tests {
         );
         assert!(matches!(
             sorted("not owner", Some(0)),
-            TransactError::Fenced(FenceReason::Lock(_))
+            TransactError::Fenced(FenceReason::NotOwner(_))
         ));
         assert!(matches!(
             sorted("referential integrity violation", None),

@@ -1,5 +1,7 @@
 //! The `_Server` database (ovsdb-server(5)): what a server says of the databases it serves, and whether that will do.
 
+use std::fmt;
+
 use ovsdb_model::{Database, Uuid};
 
 /// The name of the database, and of its monitor.
@@ -29,6 +31,24 @@ pub(crate) enum Model {
     Relay,
 }
 
+/// What tells a database from another one of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// Standalone databases have no id: one is as good as another.
+    Standalone,
+    /// That of the cluster with this id.
+    Cluster(Uuid),
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Identity::Standalone => f.write_str("a standalone database"),
+            Identity::Cluster(id) => write!(f, "that of cluster {id}"),
+        }
+    }
+}
+
 /// A server's row for our database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServerRow {
@@ -44,7 +64,10 @@ pub(crate) struct ServerRow {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Demands {
     pub(crate) leader_only: bool,
+    /// The only cluster that will do.
     pub(crate) cluster_id: Option<Uuid>,
+    /// The database that was in use so far, where it is known.
+    pub(crate) ours: Option<Identity>,
     /// The highest index seen so far: a server behind it lags.
     pub(crate) index: Option<i64>,
 }
@@ -61,10 +84,12 @@ pub(crate) enum Unfit {
     NotConnected,
     #[error("the server does not lead its cluster, and only the leader will do")]
     NotLeader,
-    #[error(
-        "the server's database is of cluster {found}, not {wanted}: another cluster was made, or the address is wrong"
-    )]
+    #[error("the server's database is {found}, and only that of cluster {wanted} will do")]
     OtherCluster { found: String, wanted: Uuid },
+    #[error(
+        "the server's database is {found}, not {ours} as before: another was made, or the address is wrong"
+    )]
+    Other { found: Identity, ours: Identity },
     #[error("the server lags: its log is at index {found}, {seen} was seen before")]
     Stale { found: i64, seen: i64 },
 }
@@ -109,20 +134,41 @@ impl ServerRow {
         })
     }
 
+    /// Which database it is. A relay does not say of which its copy is, nor does a server that has not joined its cluster.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match self.model {
+            Model::Standalone => Some(Identity::Standalone),
+            Model::Clustered => self.cluster_id.map(Identity::Cluster),
+            Model::Relay => None,
+        }
+    }
+
+    /// Whether it is connected to the rest of its cluster, or to what it relays.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.model == Model::Standalone || self.connected
+    }
+
     pub(crate) fn judge(&self, demands: &Demands) -> Result<(), Unfit> {
         if let Some(wanted) = demands.cluster_id
             && self.cluster_id != Some(wanted)
         {
-            let found = self
-                .cluster_id
-                .map_or_else(|| "none".to_owned(), |id| id.to_string());
+            let found = match (self.model, self.identity()) {
+                (Model::Relay, _) => "a relay's, which does not say of which cluster".to_owned(),
+                (_, Some(identity)) => identity.to_string(),
+                (_, None) => "of no cluster yet".to_owned(),
+            };
             return Err(Unfit::OtherCluster { found, wanted });
+        }
+        if let (Some(found), Some(ours)) = (self.identity(), demands.ours)
+            && found != ours
+        {
+            return Err(Unfit::Other { found, ours });
+        }
+        if !self.is_connected() {
+            return Err(Unfit::NotConnected);
         }
         if self.model == Model::Standalone {
             return Ok(());
-        }
-        if !self.connected {
-            return Err(Unfit::NotConnected);
         }
         if demands.leader_only && !self.leader {
             return Err(Unfit::NotLeader);
@@ -163,6 +209,10 @@ mod tests {
             cluster_id: Some(Uuid::from_u128(8)),
             ..any
         };
+        let used = |ours| Demands {
+            ours: Some(ours),
+            ..any
+        };
         assert_eq!(member.judge(&any), Ok(()));
         assert_eq!(member.judge(&leader), Err(Unfit::NotLeader));
         assert_eq!(member.judge(&far), Err(Unfit::Stale { found: 5, seen: 6 }));
@@ -170,6 +220,21 @@ mod tests {
             member.judge(&other),
             Err(Unfit::OtherCluster { .. })
         ));
+        let standalone = ServerRow::default();
+        assert!(matches!(
+            standalone.judge(&other),
+            Err(Unfit::OtherCluster { .. })
+        ));
+        for (row, ours) in [
+            (&member, Identity::Standalone),
+            (&member, Identity::Cluster(Uuid::from_u128(8))),
+            (&standalone, Identity::Cluster(id)),
+        ] {
+            let judged = row.judge(&used(ours));
+            assert!(matches!(judged, Err(Unfit::Other { .. })), "{judged:?}");
+        }
+        assert_eq!(member.judge(&used(Identity::Cluster(id))), Ok(()));
+        assert_eq!(standalone.judge(&used(Identity::Standalone)), Ok(()));
         let cut_off = ServerRow {
             connected: false,
             ..member.clone()
@@ -178,9 +243,15 @@ mod tests {
         let relay = |connected| ServerRow {
             model: Model::Relay,
             connected,
+            cluster_id: None,
             ..member.clone()
         };
         assert_eq!(relay(true).judge(&any), Ok(()));
+        assert_eq!(relay(true).judge(&used(Identity::Cluster(id))), Ok(()));
+        assert!(matches!(
+            relay(true).judge(&other),
+            Err(Unfit::OtherCluster { .. })
+        ));
         assert_eq!(relay(true).judge(&leader), Err(Unfit::NotLeader));
         assert_eq!(relay(false).judge(&any), Err(Unfit::NotConnected));
         assert_eq!(

@@ -1,11 +1,11 @@
 //! What a client knows of its connection: for readiness, metrics and messages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Instant;
 
-use ovsdb_model::Uuid;
 use ovsdb_model::schema::Missing;
+use ovsdb_model::{Name, Uuid};
 
 use crate::remote::Remote;
 
@@ -97,8 +97,12 @@ pub struct State {
     pub server_id: Option<Uuid>,
     /// The version of the database's schema.
     pub schema_version: Option<String>,
-    /// Tables and columns that were to be in the replica and that this server's schema lacks.
+    /// Tables and columns that were to be in the replica, or that a condition is about, and that this server's schema
+    /// lacks.
     pub missing: BTreeSet<Missing>,
+    /// Columns of which some rows hold what could not be read ([`Row::unreadable`](ovsdb_model::Row::unreadable)): by
+    /// table, with the number of rows. The log tells which rows, and why.
+    pub unreadable: BTreeMap<Name, BTreeMap<Name, usize>>,
     /// How the replica is kept.
     pub monitor: Option<MonitorMethod>,
     /// Why the last connection, or the last attempt, came to nothing. Kept until the next session is synchronised.

@@ -188,8 +188,8 @@ impl Ready {
             if let Some(fence) = self.fences.get(place.wrapping_sub(self.locks.len())) {
                 return TransactError::Fenced(FenceReason::Fence(fence.to_string()));
             }
-            if let Some(Operation::Assert { lock }) = self.operations.get(place) {
-                return TransactError::Fenced(FenceReason::Lock(lock.to_string()));
+            if let Some(lock) = self.operations.get(place).and_then(Operation::lock) {
+                return TransactError::Fenced(FenceReason::Lock(lock.to_owned()));
             }
         }
         error.operation = error.operation.and_then(|at| at.checked_sub(self.guards()));

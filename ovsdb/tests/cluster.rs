@@ -189,7 +189,7 @@ async fn another_cluster_is_not_mistaken_for_ours() -> anyhow::Result<()> {
         state
             .last_error
             .as_ref()
-            .is_some_and(|error| error.contains("another cluster was made"))
+            .is_some_and(|error| error.contains("another was made"))
     })
     .await;
     assert!(!state.is_synced());

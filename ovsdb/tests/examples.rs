@@ -68,8 +68,12 @@ impl Tool {
     }
 
     async fn say(&mut self, line: &Value) -> anyhow::Result<()> {
+        self.say_bytes(format!("{line}\n").as_bytes()).await
+    }
+
+    async fn say_bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         if let Some(input) = &mut self.input {
-            input.write_all(format!("{line}\n").as_bytes()).await?;
+            input.write_all(bytes).await?;
         }
         Ok(())
     }
@@ -139,6 +143,57 @@ async fn watch_and_transact_across_a_restart() -> anyhow::Result<()> {
     drop(transact.input.take());
     let status = soon(transact.process.wait()).await?;
     assert_eq!(status.code(), Some(1), "one transaction failed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_line_that_cannot_be_read_is_an_error_of_its_own() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let mut transact = Tool::start("transact", &[&server.unix(), "OVN_Northbound"])?;
+    for (line, words) in [
+        (
+            &b"[{\"op\":\"comment\",\"comment\":\"\xe4\"}]\n"[..],
+            "not UTF-8",
+        ),
+        (b"\xff\xfe\n", "not UTF-8"),
+        (b"[{\n", "not a JSON array"),
+        (b"[1]\n", "is not an operation"),
+    ] {
+        transact.say_bytes(line).await?;
+        let error = transact.line().await?["error"].clone();
+        assert_eq!(error["kind"], "broken");
+        let message = error["message"].as_str().unwrap_or_default();
+        assert!(message.contains(words), "{message}");
+    }
+    // What follows is run; the last line need not end, nor others as they do here.
+    let row = json!({"name": "\u{e4}"});
+    let insert = json!([{"op": "insert", "table": "Load_Balancer", "row": row}]);
+    transact
+        .say_bytes(format!("\r\n{insert}\r\n{insert}").as_bytes())
+        .await?;
+    drop(transact.input.take());
+    for _ in 0..2 {
+        let answer = transact.line().await?;
+        assert!(answer["results"][0]["uuid"].is_array(), "{answer}");
+    }
+    let status = soon(transact.process.wait()).await?;
+    assert_eq!(status.code(), Some(1), "some failed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lock_that_is_not_held_is_said_in_plain_words() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let mut transact = Tool::start("transact", &[&server.unix(), "OVN_Northbound"])?;
+    transact
+        .say(&json!([{"op": "comment", "comment": "c"}, {"op": "assert", "lock": "x"}]))
+        .await?;
+    let answer = transact.line().await?;
+    let message = "fenced: lock \"x\" is not held";
+    assert_eq!(
+        answer,
+        json!({"error": {"kind": "fenced", "message": message, "operation": null}})
+    );
     Ok(())
 }
 

@@ -66,6 +66,21 @@ async fn a_lock_is_held_queued_for_stolen_and_given_back() -> anyhow::Result<()>
 }
 
 #[tokio::test]
+async fn a_lock_that_an_operation_asserts_is_named() -> anyhow::Result<()> {
+    let server = Standalone::start(&installed("ovn-nb")?)?;
+    let client = started(northbound(&server.unix())).await;
+    let raw = serde_json::json!({"op": "assert", "lock": "writer"});
+    for operation in [Operation::assert("writer"), Operation::Raw(raw)] {
+        let outcome = soon(client.transact(vec![insert(id(1), "a"), operation])).await;
+        assert!(is_lock_lost(&outcome), "{outcome:?}");
+        let error = outcome.unwrap_err();
+        assert_eq!(error.to_string(), "fenced: lock \"writer\" is not held");
+    }
+    assert!(names(&client).is_empty());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_fence_holds_back_who_was_overtaken() -> anyhow::Result<()> {
     let server = Standalone::start(&installed("ovn-nb")?)?;
     let (first, second) = (

@@ -2,14 +2,16 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::*;
 use ovsdb::model::{Clause, Datum, Mutation, OpResult, Operation, Row, Table as _, Uuid};
 use ovsdb::{
-    BrokenReason, Client, Event, MonitorMethod, Phase, Remote, RequestError, RetryReason,
-    TransactError, Transaction,
+    BrokenReason, Client, Event, MonitorMethod, Phase, Remote, RetryReason, TransactError,
+    Transaction,
 };
 use tokio::io::AsyncReadExt as _;
-use yusur_testbed::ovsdb::{Cluster, Standalone};
+use yusur_testbed::ovsdb::Standalone;
 use yusur_testbed::schemas::{Schema, installed, newest};
 
 fn id(number: u128) -> Uuid {
@@ -360,109 +362,75 @@ async fn a_conversion_is_lived_through() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_condition_chooses_rows_and_may_change() -> anyhow::Result<()> {
-    let named = |name: &str| vec![Clause::equal("name", name)];
-    let (standalone, cluster) = (
-        Standalone::start(&installed("ovn-nb")?)?,
-        Cluster::start(1, &installed("ovn-nb")?)?,
-    );
-    for (server, resumes) in [(&*standalone, 0), (cluster.member(0), 1)] {
-        let all = started(northbound(&server.unix())).await;
-        soon(all.transact(vec![
-            insert(id(1), "a"),
-            insert(id(2), "b"),
-            insert(id(3), "c"),
-        ]))
-        .await?;
-        let client =
-            started(northbound(&server.unix()).condition("Load_Balancer", named("a"))).await;
-        assert_eq!(names(&client), ["a"]);
-        soon(client.transact(vec![insert(id(4), "a"), insert(id(5), "b")])).await?;
-        assert_eq!(names(&client), ["a", "a"]);
-
-        let mut changes = client.changes_from_now();
-        soon(client.set_condition("Load_Balancer", Some(named("b")))).await?;
-        assert_eq!(names(&client), ["b", "b"]);
-        let batch = soon(changes.next_batch()).await.unwrap();
-        assert_eq!(batch.len(), 4, "two rows left, two came");
-        let both = [named("b"), named("c")].concat();
-        soon(client.set_condition("Load_Balancer", Some(both))).await?;
-        assert_eq!(names(&client), ["b", "b", "c"]);
-        soon(client.set_condition("Load_Balancer", Some(Vec::new()))).await?;
-        assert_eq!(names(&client), [""; 0]);
-        soon(client.set_condition("Load_Balancer", None)).await?;
-        assert_eq!(names(&client), ["a", "a", "b", "b", "c"]);
-        soon(client.set_condition("Load_Balancer", Some(named("c")))).await?;
-
-        // Of another type than the column, and of no column.
-        for wrong in [Clause::equal("name", 5), Clause::equal("of_no_version", 5)] {
-            let refused = soon(client.set_condition("Load_Balancer", Some(vec![wrong]))).await;
-            assert!(
-                matches!(refused, Err(RequestError::Condition(_))),
-                "{refused:?}"
-            );
-        }
-
-        // The next session keeps to it; where the server can, from where the last one ended.
-        soon(client.transact(vec![insert(id(6), "c")])).await?;
-        client.reconnect();
-        let state = state_where(&client, |state| {
-            state.is_synced() && state.counters.sessions == 2
-        })
-        .await;
-        assert_eq!(state.counters.resumes, resumes);
-        assert_eq!(names(&client), ["c", "c"]);
-        // One asked for without a session waits for the next.
-        server.kill()?;
-        state_where(&client, |state| !state.is_synced()).await;
-        let mut change = std::pin::pin!(client.set_condition("Load_Balancer", Some(named("a"))));
-        assert!(is_pending(&mut change).await);
-        server.start()?;
-        soon(change).await?;
-        assert_eq!(names(&client), ["a", "a"]);
-        client.close().await;
-        let refused = soon(client.set_condition("Load_Balancer", None)).await;
-        assert!(matches!(refused, Err(RequestError::NotConnected(_))));
-    }
-    Ok(())
-}
-
-/// Whether this is not ready yet.
-async fn is_pending(future: &mut (impl Future + Unpin)) -> bool {
-    tokio::select! {
-        biased;
-        _ = future => false,
-        () = std::future::ready(()) => true,
-    }
-}
-
-#[tokio::test]
-async fn a_condition_that_contradicts_the_schema_is_said() -> anyhow::Result<()> {
+async fn of_a_table_without_columns_the_rows_are_known() -> anyhow::Result<()> {
     let server = Standalone::start(&installed("ovn-nb")?)?;
-    let wrong = [Clause::includes("vips", 5)];
-    let client = northbound(&server.unix())
-        .condition("Load_Balancer", wrong)
-        .start()?;
-    let error = failure(&client).await;
+    let none: [&str; 0] = [];
+    let client = started(
+        Client::builder("OVN_Northbound")
+            .remotes(Remote::parse_list(&server.unix())?)
+            .columns("Load_Balancer", none)
+            // Whatever else is wanted of it is not there: its rows are.
+            .columns("Logical_Switch", ["of_no_version"]),
+    )
+    .await;
+    let other = started(northbound(&server.unix())).await;
+    let mut changes = client.changes_from_now();
+    let switch = Operation::insert("Logical_Switch", id(2), Row::new());
+    soon(other.transact(vec![insert(id(1), "a"), switch])).await?;
+    let batch = soon(changes.next_batch()).await.unwrap();
+    let mut told: Vec<_> = batch.changes.iter().map(|change| change.uuid).collect();
+    told.sort();
+    assert_eq!(told, [id(1), id(2)]);
     assert!(
-        error.contains("Load_Balancer") && error.contains("vips"),
-        "{error}"
+        client
+            .read()
+            .row("Load_Balancer", id(1))
+            .unwrap()
+            .is_empty()
     );
+
+    // What changes in a row is not told, that it is gone is; to the next session as well.
+    let renamed = [("name", "b")].into_iter().collect();
+    soon(other.transact(vec![Operation::update("Load_Balancer", id(1), renamed)])).await?;
+    soon(other.transact(vec![Operation::delete("Logical_Switch", id(2))])).await?;
+    let batch = soon(changes.next_batch()).await.unwrap();
+    assert_eq!(batch.len(), 1);
+    assert_eq!(
+        (batch.changes[0].uuid, &batch.changes[0].new),
+        (id(2), &None)
+    );
+    server.restart()?;
+    eventually(&client, |database| database.len("Load_Balancer") == 1).await;
+    state_where(&other, |state| {
+        state.is_synced() && state.counters.sessions == 2
+    })
+    .await;
+    soon(other.transact(vec![Operation::delete("Load_Balancer", id(1))])).await?;
+    eventually(&client, |database| database.is_empty()).await;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_database_that_is_not_there_is_said_with_those_that_are() -> anyhow::Result<()> {
+    let log = Log::start();
     let server = Standalone::start(&installed("ovn-nb")?)?;
+    // Each endpoint has its own reason, which is logged once however often it is found.
     let client = Client::builder("OVN_Southbound")
+        .remotes(Remote::parse_list("unix:/nonexistent")?)
         .remotes(Remote::parse_list(&server.unix())?)
+        .backoff(Duration::from_millis(1), Duration::from_millis(10))
         .everything()
         .start()?;
-    let error = failure(&client).await;
-    assert!(
-        error.contains("\"OVN_Southbound\"; it has OVN_Northbound"),
-        "{error}"
-    );
+    let words = "has no database \"OVN_Southbound\"; it has OVN_Northbound";
+    state_where(&client, |state| {
+        let error = state.last_error.as_deref();
+        state.failures >= 6 && error.is_some_and(|error| error.contains(words))
+    })
+    .await;
+    let lines = log.lines("no session");
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(lines[0].contains("/nonexistent"));
+    assert!(lines[1].contains("WARN") && lines[1].contains("it has OVN_Northbound"));
     Ok(())
 }
 

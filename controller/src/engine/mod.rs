@@ -86,6 +86,8 @@ pub struct Parts {
     pub health: HealthRequests,
     /// What is measured.
     pub metrics: Metrics,
+    /// The Southbound, where one is read.
+    pub southbound: Option<Client>,
     /// Which chassis each EIP gateway is on.
     pub serving: watch::Receiver<Serving>,
     /// How the planner is set up.
@@ -738,11 +740,7 @@ impl Engine {
 
     /// How the engine is.
     fn health(&mut self) -> Health {
-        let northbound = if self.state.is_synced() {
-            Ok(())
-        } else {
-            Err(self.state.to_string())
-        };
+        let northbound = connected(&self.state);
         let mut unlisted: Vec<&str> = self.guard.unlisted().map(Kind::as_str).collect();
         unlisted.sort_unstable();
         let sources = if unlisted.is_empty() {
@@ -762,14 +760,22 @@ impl Engine {
         } else {
             Err("the first plan is not written yet".to_owned())
         };
-        let check = |name, state| Check { name, state };
-        Health {
-            checks: vec![
-                check("northbound", northbound),
-                check("sources", sources),
-                check("written", written),
-            ],
-        }
+        let check = |name, state| Check {
+            name,
+            state,
+            required: true,
+        };
+        let mut checks = vec![
+            check("northbound", northbound),
+            check("sources", sources),
+            check("written", written),
+        ];
+        // Only metrics, and where EIP gateways are, come from there: services are written without it.
+        checks.extend(self.parts.southbound.as_ref().map(|southbound| Check {
+            required: false,
+            ..check("southbound", connected(&southbound.state().borrow()))
+        }));
+        Health { checks }
     }
 
     /// Sets the gauges.
@@ -828,5 +834,14 @@ async fn sleep_until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Whether a database can be used; if not, how far its client has come and why not further.
+fn connected(state: &State) -> Result<(), String> {
+    if state.is_synced() {
+        Ok(())
+    } else {
+        Err(state.to_string())
     }
 }

@@ -1,9 +1,11 @@
 //! Conditions: which rows an operation is about (RFC 7047 §5.1, `<condition>`).
 
+use std::cmp::Ordering;
+
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 use uuid::Uuid;
 
-use crate::atom::Name;
+use crate::atom::{Atom, Name};
 use crate::datum::Datum;
 
 /// One clause of a condition: a column compared with a value (RFC 7047 §5.1, `<condition>`).
@@ -82,6 +84,27 @@ impl Clause {
     /// The rows whose `column` holds all of `value`.
     pub fn includes(column: impl Into<Name>, value: impl Into<Datum>) -> Self {
         Self::new(column, Function::Includes, value)
+    }
+
+    /// Whether a row may meet it whose column nobody has set: what that holds is empty, or else zero or `false`. The
+    /// column's type, which would tell, is not known here.
+    pub(crate) fn is_met_by_nothing(&self) -> bool {
+        let empty = self.value.is_empty();
+        let default = |atom: &Atom| atom.atom_type().default_atom();
+        let is_default = self
+            .value
+            .as_scalar()
+            .is_some_and(|atom| *atom == default(atom));
+        let order = self.value.as_scalar().map(|atom| default(atom).cmp(atom));
+        match self.function {
+            Function::Equal | Function::Includes => empty || is_default,
+            Function::NotEqual => !empty,
+            Function::Excludes => true,
+            Function::Less => order == Some(Ordering::Less),
+            Function::LessOrEqual => order.is_some_and(Ordering::is_le),
+            Function::GreaterOrEqual => order.is_some_and(Ordering::is_ge),
+            Function::Greater => order == Some(Ordering::Greater),
+        }
     }
 
     /// The rows whose `column` holds none of `value`.

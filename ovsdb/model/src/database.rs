@@ -1,5 +1,6 @@
 //! The replica's content: tables, their rows by UUID and by declared indexes. Reading it is reading memory.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -16,6 +17,7 @@ use crate::table::{RowError, Table};
 #[derive(Debug, Default)]
 pub struct Database {
     tables: HashMap<Name, TableContent>,
+    pub(crate) doubtful: Vec<(Name, Uuid)>,
 }
 
 /// The rows of one table.
@@ -23,6 +25,8 @@ pub struct Database {
 pub(crate) struct TableContent {
     pub(crate) rows: Rows,
     pub(crate) indexes: Vec<IndexState>,
+    /// In how many rows each column is not known since it could not be read; without those that are known everywhere.
+    unreadable: BTreeMap<Name, usize>,
 }
 
 impl Database {
@@ -119,6 +123,15 @@ impl Database {
             .is_some_and(|content| content.index(index).is_some())
     }
 
+    /// The columns that some rows have on the server and not here, since what they hold could not be read
+    /// ([`Row::unreadable`]): by table, with the number of rows. Asking walks no rows.
+    pub fn unreadable(&self) -> BTreeMap<Name, BTreeMap<Name, usize>> {
+        let tables = self.tables.iter();
+        let some = tables.filter(|(_, content)| !content.unreadable.is_empty());
+        some.map(|(name, content)| (name.clone(), content.unreadable.clone()))
+            .collect()
+    }
+
     /// An estimate of the bytes that a table holds: rows, hash tables and indexes. Asking walks no rows.
     pub fn memory(&self, table: &str) -> usize {
         let Some(content) = self.tables.get(table) else {
@@ -190,6 +203,7 @@ impl TableContent {
     ) -> Option<RowChange> {
         // Even one that is equal takes the place of the old one: it shares its column names with the rows to come.
         let old = self.rows.set(uuid, new.as_ref());
+        self.count_unreadable(old.as_deref(), new.as_deref());
         if old == new {
             return None;
         }
@@ -202,5 +216,19 @@ impl TableContent {
             old,
             new,
         })
+    }
+
+    fn count_unreadable(&mut self, old: Option<&Row>, new: Option<&Row>) {
+        for column in new.into_iter().flat_map(Row::unreadable) {
+            *self.unreadable.entry(column.clone()).or_default() += 1;
+        }
+        for column in old.into_iter().flat_map(Row::unreadable) {
+            if let Some(rows) = self.unreadable.get_mut(column) {
+                *rows = rows.saturating_sub(1);
+            }
+        }
+        if old.is_some_and(|old| !old.unreadable().is_empty()) {
+            self.unreadable.retain(|_, rows| *rows > 0);
+        }
     }
 }

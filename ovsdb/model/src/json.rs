@@ -9,6 +9,7 @@ use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Unexpected, Visitor,
 };
 use serde::ser::{Serialize, SerializeTuple, Serializer};
+use serde_json::value::RawValue;
 use smol_str::SmolStr;
 use uuid::Uuid;
 
@@ -329,6 +330,17 @@ impl<'de> Visitor<'de> for DatumSeed<'_> {
             Some(Tag::Map) => Err(de::Error::invalid_type(Unexpected::Other("a map"), &self)),
         }
     }
+}
+
+/// Reads a value that is known to be JSON.
+pub(crate) fn read_alone(seed: DatumSeed<'_>, json: &RawValue) -> Result<Datum, String> {
+    let read = seed.deserialize(&mut serde_json::Deserializer::from_str(json.get()));
+    read.map_err(|error| {
+        let text = error.to_string();
+        // Where in the value means nothing to who does not see the value.
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        text.strip_suffix(&place).unwrap_or(&text).to_owned()
+    })
 }
 
 /// Reads an array of what the inner seed reads.

@@ -30,7 +30,8 @@ pub struct TableLayout {
 }
 
 impl Layout {
-    /// The layout of these columns of these tables; what `schema` lacks is left out, a table without any column too.
+    /// The layout of these columns of these tables; what `schema` lacks is left out. Of a table without columns the rows'
+    /// existence is followed.
     pub fn new<'a>(
         schema: &Schema,
         selection: impl IntoIterator<Item = (&'a Name, &'a [Name])>,
@@ -45,9 +46,6 @@ impl Layout {
                 .filter_map(|column| table.columns.get_key_value(column))
                 .map(|(column, kind)| (column, &kind.kind))
                 .collect();
-            if kinds.is_empty() {
-                continue;
-            }
             let layout = TableLayout {
                 name: name.clone(),
                 columns: Columns::with_common(
@@ -143,5 +141,24 @@ impl TableLayout {
             Some(value) => Cow::Owned(value),
             None => Cow::Borrowed(self.columns.common(at)),
         })
+    }
+
+    /// The same, where the columns at some positions could not be read: those are not in the row.
+    pub(crate) fn row_without(&self, mut values: Vec<Option<Datum>>, unreadable: &[usize]) -> Row {
+        if unreadable.is_empty() {
+            return self.row(values);
+        }
+        let (mut names, mut known, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, name) in self.columns.names().iter().enumerate() {
+            if unreadable.contains(&at) {
+                unknown.push(name.clone());
+            } else {
+                names.push(name.clone());
+                let value = values[at].take();
+                known.push(value.unwrap_or_else(|| self.columns.common(at).clone()));
+            }
+        }
+        // As many values as names.
+        Row::from_parts(Columns::without(names, unknown), known).unwrap_or_default()
     }
 }

@@ -83,5 +83,5 @@ pub use smol_str::SmolStr;
 pub use table::{
     AtomValue, ColumnKind, ColumnSpec, ColumnValue, MismatchError, RowError, Shape, Table,
 };
-pub use update::Update;
+pub use update::{Unreadable, Update};
 pub use uuid::Uuid;

@@ -233,6 +233,17 @@ impl Operation {
             Self::Commit { .. } | Self::Abort | Self::Comment(_) | Self::Assert { .. } => None,
         }
     }
+
+    /// The lock that it asserts.
+    pub fn lock(&self) -> Option<&str> {
+        match self {
+            Self::Assert { lock } => Some(lock),
+            Self::Raw(json) if self.name() == "assert" => {
+                json.get("lock").and_then(serde_json::Value::as_str)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Serialize for Operation {

@@ -8,7 +8,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::atom::{AtomType, Name};
-use crate::json::{AtomSeed, DatumSeed};
+use crate::datum::Datum;
+use crate::json::{AtomSeed, DatumSeed, read_alone};
 use crate::operation::Operation;
 use crate::row::Row;
 use crate::schema::{Schema, TableSchema};
@@ -20,7 +21,7 @@ pub enum OpResult {
     Inserted(Uuid),
     /// How many rows an update, mutate or delete met: 0 is no error.
     Count(u64),
-    /// The rows selected.
+    /// The rows selected. A column that could not be read is not in its row ([`Row::unreadable`]).
     Rows(Vec<Row>),
     /// Done, with nothing to tell: wait, commit, comment, assert.
     Done,
@@ -199,10 +200,19 @@ impl Outcome {
         operations: &[Operation],
         schema: &Schema,
     ) -> Result<Self, serde_json::Error> {
-        let mut deserializer = serde_json::Deserializer::from_str(json);
-        let outcome = OutcomeSeed { operations, schema }.deserialize(&mut deserializer)?;
-        deserializer.end()?;
-        Ok(outcome)
+        let read = |lenient| {
+            let mut deserializer = serde_json::Deserializer::from_str(json);
+            let seed = OutcomeSeed {
+                operations,
+                schema,
+                lenient,
+            };
+            let outcome = seed.deserialize(&mut deserializer)?;
+            deserializer.end()?;
+            Ok(outcome)
+        };
+        // Once more where a selected row has a value that cannot be read: what else the answer says must not be lost.
+        read(false).or_else(|_: serde_json::Error| read(true))
     }
 
     /// Puts [`OpResult::LeftOut`] where operations were left out ([`Prepared::left_out`](crate::schema::Prepared)), so
@@ -255,6 +265,8 @@ impl Outcome {
 struct OutcomeSeed<'a> {
     operations: &'a [Operation],
     schema: &'a Schema,
+    /// Values that cannot be read are left out of their rows.
+    lenient: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for OutcomeSeed<'_> {
@@ -276,13 +288,17 @@ impl<'de> Visitor<'de> for OutcomeSeed<'_> {
         let mut results = Vec::with_capacity(self.operations.len());
         for operation in self.operations {
             let table = operation.table().and_then(|table| self.schema.table(table));
-            match seq.next_element_seed(ResultSeed { table })? {
+            let lenient = self.lenient;
+            match seq.next_element_seed(ResultSeed { table, lenient })? {
                 Some(result) => results.push(result),
                 None => break,
             }
         }
         // One element more than there are operations tells why the commit failed.
-        let commit_error = match seq.next_element_seed(ResultSeed { table: None })? {
+        let commit_error = match seq.next_element_seed(ResultSeed {
+            table: None,
+            lenient: self.lenient,
+        })? {
             Some(OpResult::Failed(error)) => Some(error),
             Some(_) => return Err(de::Error::invalid_length(results.len() + 1, &self)),
             None => None,
@@ -309,6 +325,7 @@ impl<'de> Visitor<'de> for OutcomeSeed<'_> {
 #[derive(Clone, Copy)]
 struct ResultSeed<'a> {
     table: Option<&'a TableSchema>,
+    lenient: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for ResultSeed<'_> {
@@ -342,9 +359,11 @@ impl<'de> Visitor<'de> for ResultSeed<'_> {
                 }
                 "count" => result = OpResult::Count(map.next_value()?),
                 "rows" => {
-                    result = OpResult::Rows(
-                        map.next_value_seed(crate::json::ListSeed(RowSeed(self.table)))?,
-                    )
+                    result =
+                        OpResult::Rows(map.next_value_seed(crate::json::ListSeed(RowSeed {
+                            table: self.table,
+                            lenient: self.lenient,
+                        }))?)
                 }
                 "error" => error = map.next_value::<Option<String>>()?,
                 "details" => details = map.next_value::<Option<String>>()?,
@@ -362,7 +381,10 @@ impl<'de> Visitor<'de> for ResultSeed<'_> {
 
 /// Reads a selected row with the types of its table.
 #[derive(Clone, Copy)]
-struct RowSeed<'a>(Option<&'a TableSchema>);
+struct RowSeed<'a> {
+    table: Option<&'a TableSchema>,
+    lenient: bool,
+}
 
 impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
     type Value = Row;
@@ -380,17 +402,26 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row, A::Error> {
-        let mut columns: Vec<(Name, crate::datum::Datum)> = Vec::new();
+        let mut columns: Vec<(Name, Datum)> = Vec::new();
+        let mut unreadable = Vec::new();
         while let Some(column) = map.next_key::<String>()? {
             let kind = self
-                .0
+                .table
                 .and_then(|table| table.columns.get(column.as_str()))
                 .map(|found| &found.kind);
+            if self.lenient {
+                match read_alone(DatumSeed(kind), map.next_value()?) {
+                    Ok(value) => columns.push((Name::from(column), value)),
+                    Err(_) => unreadable.push(Name::from(column)),
+                }
+                continue;
+            }
             let value = map
                 .next_value_seed(DatumSeed(kind))
                 .map_err(|error| de::Error::custom(format_args!("column {column}: {error}")))?;
             columns.push((Name::from(column), value));
         }
-        Ok(columns.into_iter().collect())
+        let row: Row = columns.into_iter().collect();
+        Ok(row.with_unreadable(unreadable))
     }
 }

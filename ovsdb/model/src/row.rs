@@ -20,6 +20,8 @@ struct Shape {
     names: Box<[Name]>,
     /// What a row holds in the columns it does not keep itself; empty where every row keeps all of them.
     common: Box<[Datum]>,
+    /// Columns that are not among the names since what they hold could not be read.
+    unreadable: Box<[Name]>,
 }
 
 impl Columns {
@@ -32,15 +34,26 @@ impl Columns {
     }
 
     fn of_sorted(names: Vec<Name>) -> Self {
-        let (names, common) = (names.into(), Box::default());
-        Self(Arc::new(Shape { names, common }))
+        Self::without(names, Vec::new())
+    }
+
+    /// Columns, sorted by name, next to some that could not be read.
+    pub(crate) fn without(names: Vec<Name>, unreadable: Vec<Name>) -> Self {
+        Self(Arc::new(Shape {
+            names: names.into(),
+            common: Box::default(),
+            unreadable: unreadable.into(),
+        }))
     }
 
     /// Columns, sorted by name, with what most rows hold in each: rows do not keep that themselves.
     pub(crate) fn with_common(columns: impl IntoIterator<Item = (Name, Datum)>) -> Self {
         let (names, common): (Vec<Name>, Vec<Datum>) = columns.into_iter().unzip();
-        let (names, common) = (names.into(), common.into());
-        Self(Arc::new(Shape { names, common }))
+        Self(Arc::new(Shape {
+            names: names.into(),
+            common: common.into(),
+            unreadable: Box::default(),
+        }))
     }
 
     /// The names, sorted.
@@ -218,6 +231,19 @@ impl Row {
         (0..self.len()).map(|at| self.value(at))
     }
 
+    /// This row, next to columns that could not be read.
+    pub(crate) fn with_unreadable(self, unreadable: Vec<Name>) -> Self {
+        if unreadable.is_empty() {
+            return self;
+        }
+        let mut row = self;
+        let (names, values) = row.take();
+        Self::dense(
+            Columns::without(names.names().to_vec(), unreadable),
+            values.into(),
+        )
+    }
+
     /// This row with `column` set.
     #[must_use]
     pub fn with(mut self, column: impl Into<Name>, value: impl Into<Datum>) -> Self {
@@ -312,6 +338,12 @@ impl Row {
     /// Columns and values, sorted by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Name, &Datum)> {
         self.columns.names().iter().zip(self.all())
+    }
+
+    /// The columns that the row has on the server and not here, since what they hold could not be read. They are not
+    /// known, which is not the same as empty.
+    pub fn unreadable(&self) -> &[Name] {
+        &self.columns.0.unreadable
     }
 
     /// The number of columns.

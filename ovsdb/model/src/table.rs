@@ -79,7 +79,8 @@ pub trait Table: Sized {
     /// Reads a row. A column the row does not know (the server lacks it) reads as empty, zero or `false`.
     ///
     /// # Errors
-    /// When a column holds something the field's type cannot.
+    /// When a column holds something the field's type cannot, or something that could not be read
+    /// ([`Row::unreadable`]).
     fn from_row(uuid: Uuid, row: &Row) -> Result<Self, RowError>;
 }
 
@@ -364,6 +365,9 @@ pub fn read_column<T: Table, V: ColumnValue>(
 ) -> Result<V, RowError> {
     let read = match row.get(column) {
         Some(datum) => V::from_datum(datum),
+        None if row.unreadable().iter().any(|unread| unread == column) => {
+            Err(MismatchError::new("a value", &"one that could not be read"))
+        }
         None => V::default_value()
             .ok_or_else(|| MismatchError::new("a value", &"no such column on this server")),
     };

@@ -7,6 +7,7 @@
 mod message;
 mod rows;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::atom::Name;
 use crate::datum::Datum;
 use crate::layout::{Layout, TableLayout};
 use crate::row::Row;
@@ -34,7 +36,27 @@ pub enum Format {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Update {
     pub(crate) tables: Vec<TableUpdate>,
+    pub(crate) unreadable: Vec<Unreadable>,
 }
+
+/// A value of an update that is not of its column's type, or names an element twice: a server writes reals with fifteen
+/// digits, and two that differ beyond them read alike. The row has every other column; this one is not known
+/// ([`Row::unreadable`]) until the server sends it anew.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("table {table}, row {uuid}, column {column}: {problem}")]
+pub struct Unreadable {
+    /// The table.
+    pub table: Name,
+    /// The row.
+    pub uuid: Uuid,
+    /// The column.
+    pub column: Name,
+    /// What is wrong with the value.
+    pub problem: String,
+}
+
+/// What was met that cannot be read, while the rest of an update is.
+pub(crate) type Found = RefCell<Vec<Unreadable>>;
 
 /// Changes to the rows of one table.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,8 +81,8 @@ pub(crate) enum RowUpdate {
 pub(crate) struct ColumnUpdate {
     /// Where the column stands among the layout's.
     pub(crate) position: usize,
-    /// The difference, or the whole value where the column holds at most one element.
-    pub(crate) value: Datum,
+    /// The difference, or the whole value where the column holds at most one element; `None` if it could not be read.
+    pub(crate) value: Option<Datum>,
 }
 
 impl Update {
@@ -72,6 +94,21 @@ impl Update {
     /// True if it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.tables.iter().all(|table| table.rows.is_empty())
+    }
+
+    /// Takes out the rows that `keep` is false of.
+    pub fn retain(&mut self, keep: impl Fn(&Name, Uuid) -> bool) {
+        for table in &mut self.tables {
+            let name = table.layout.name();
+            table.rows.retain(|(uuid, _)| keep(name, *uuid));
+        }
+        self.unreadable
+            .retain(|value| keep(&value.table, value.uuid));
+    }
+
+    /// The values that could not be read.
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
     }
 }
 
@@ -105,18 +142,20 @@ pub struct Notification {
 impl Layout {
     /// Reads table updates: the reply to `monitor` ([`Format::Update`]) or `monitor_cond` ([`Format::Update2`]).
     ///
-    /// Tables and columns that the layout does not have are passed over.
+    /// Tables and columns that the layout does not have are passed over. A value that is not of its column's type is left
+    /// out and told ([`Update::unreadable`]).
     ///
     /// # Errors
-    /// When it is not JSON, not table updates, or a value is not of its column's type.
+    /// When it is not JSON, or not table updates.
     pub fn decode(&self, json: &str, format: Format) -> Result<Update, DecodeError> {
-        read(
-            json,
-            UpdateSeed {
-                layout: self,
-                format,
-            },
-        )
+        let found = Found::default();
+        let mut update = read(json, |lenient| UpdateSeed {
+            layout: self,
+            format,
+            found: lenient.then_some(&found),
+        })?;
+        update.unreadable = found.into_inner();
+        Ok(update)
     }
 
     /// Reads the reply to `monitor_cond_since`.
@@ -124,7 +163,13 @@ impl Layout {
     /// # Errors
     /// As [`Layout::decode`].
     pub fn decode_since(&self, json: &str) -> Result<SinceReply, DecodeError> {
-        read(json, SinceSeed(self))
+        let found = Found::default();
+        let mut reply = read(json, |lenient| SinceSeed {
+            layout: self,
+            found: lenient.then_some(&found),
+        })?;
+        reply.update.unreadable = found.into_inner();
+        Ok(reply)
     }
 }
 
@@ -136,7 +181,7 @@ impl Layout {
 pub fn decode_notification<'l>(
     method: &str,
     params: &str,
-    layout_of: impl FnOnce(&Value) -> Option<&'l Layout>,
+    layout_of: impl Fn(&Value) -> Option<&'l Layout>,
 ) -> Result<Notification, DecodeError> {
     let (format, with_id) = match method {
         "update" => (Format::Update, false),
@@ -148,30 +193,45 @@ pub fn decode_notification<'l>(
             ))));
         }
     };
-    read(
-        params,
-        NotificationSeed {
-            format,
-            with_id,
-            layout_of,
-        },
-    )
+    let found = Found::default();
+    let mut notification = read(params, |lenient| NotificationSeed {
+        format,
+        with_id,
+        layout_of: &layout_of,
+        found: lenient.then_some(&found),
+    })?;
+    if let Some(update) = &mut notification.update {
+        update.unreadable = found.into_inner();
+    }
+    Ok(notification)
 }
 
-fn read<'de, S: DeserializeSeed<'de>>(json: &'de str, seed: S) -> Result<S::Value, DecodeError> {
+/// Reads a message straight from its text. Where that fails it is read again, leniently: value by value, which takes
+/// longer, so that one that cannot be read does not spoil the rest.
+fn read<'de, S: DeserializeSeed<'de>>(
+    json: &'de str,
+    seed: impl Fn(bool) -> S,
+) -> Result<S::Value, DecodeError> {
+    read_with(json, seed(false)).or_else(|_| read_with(json, seed(true)))
+}
+
+fn read_with<'de, S: DeserializeSeed<'de>>(
+    json: &'de str,
+    seed: S,
+) -> Result<S::Value, DecodeError> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let value = seed.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
 
-/// Reads table updates from any deserializer.
-#[derive(Debug, Clone, Copy)]
-pub struct UpdateSeed<'a> {
-    /// The monitor's layout.
-    pub layout: &'a Layout,
-    /// How the updates are written.
-    pub format: Format,
+/// Reads table updates.
+#[derive(Clone, Copy)]
+pub(crate) struct UpdateSeed<'a> {
+    layout: &'a Layout,
+    format: Format,
+    /// Where it is told what could not be read; without it that is an error.
+    found: Option<&'a Found>,
 }
 
 impl<'de> DeserializeSeed<'de> for UpdateSeed<'_> {
@@ -197,6 +257,7 @@ impl<'de> Visitor<'de> for UpdateSeed<'_> {
                     let rows = map.next_value_seed(RowsSeed {
                         layout,
                         format: self.format,
+                        found: self.found,
                     })?;
                     tables.push(TableUpdate {
                         layout: Arc::clone(layout),
@@ -208,7 +269,10 @@ impl<'de> Visitor<'de> for UpdateSeed<'_> {
                 }
             }
         }
-        Ok(Update { tables })
+        Ok(Update {
+            tables,
+            unreadable: Vec::new(),
+        })
     }
 }
 

@@ -202,11 +202,21 @@ fn what_is_no_result() {
         json!({"error": "x"}),
         json!([1, fine, fine]),
         json!([{"count": -1}, fine, fine]),
-        json!([fine, fine, {"rows": [{"r": "x"}]}]),
         json!([fine, fine, {"rows": [1]}]),
     ] {
         assert!(decode(&reply).is_err(), "{reply}");
     }
+    // What was carried out is known, whatever a selected row holds.
+    let odd = json!([{"count": 1}, fine, {"rows": [{"r": "x", "_uuid": ["uuid", TEXT]}]}]);
+    let odd = decode(&odd).unwrap();
+    assert_eq!(odd.results[0], OpResult::Count(1));
+    let OpResult::Rows(rows) = &odd.results[2] else {
+        panic!("{:?}", odd.results)
+    };
+    assert_eq!(
+        (rows[0].len(), rows[0].unreadable()),
+        (1, &["r".into()][..])
+    );
     // A server that leaves the operations after a failure out entirely is understood as well.
     let short = decode(&json!([{"error": "not owner"}])).unwrap();
     assert_eq!(short.results.len(), 3);

@@ -185,37 +185,138 @@ fn notifications_and_replies() {
     assert!(!reply.found && reply.update.len() == 1);
 }
 
+/// Values that are not of their column's type spoil neither the rest of the row nor other rows.
 #[test]
-fn what_is_wrong_says_where() {
+fn a_value_that_cannot_be_read_is_told_and_left_out() {
     for (json, expected) in [
         (
-            json!({"T": {ROW: {"insert": {"maybe": "x"}}}}),
+            json!({"maybe": "x"}),
             "column maybe: invalid type: string \"x\", expected a value of type integer",
         ),
         (
-            json!({"T": {ROW: {"insert": {"tags": ["map", []]}}}}),
+            json!({"tags": ["map", []]}),
             "column tags: invalid type: a map, expected a value of type set of string",
         ),
         (
-            json!({"T": {ROW: {"insert": {"ids": "x"}}}}),
-            "a single value where a map is expected",
+            json!({"ids": "x"}),
+            "column ids: a single value where a map is expected",
         ),
         (
-            json!({"T": {ROW: {"insert": {"tags": ["set", ["x", "x"]]}}}}),
-            "\"x\" appears twice",
+            json!({"tags": ["set", ["x", "x"]]}),
+            "column tags: \"x\" appears twice",
         ),
         (
-            json!({"T": {ROW: {"insert": {"maybe": 9_223_372_036_854_775_808_u64}}}}),
+            json!({"tags": {"no": ["value", {"at": "all"}]}}),
+            "column tags: invalid type: map",
+        ),
+        (
+            json!({"maybe": 9_223_372_036_854_775_808_u64}),
             "signed 64-bit",
         ),
-        (
-            json!({"T": {ROW: {"insert": {"peer": ["uuid", "urn:uuid:1"]}}}}),
-            "expected a UUID",
-        ),
-        (
-            json!({"T": {ROW: {"insert": {"peer": ["uuid", OTHER, 1]}}}}),
-            "expected two elements",
-        ),
+        (json!({"peer": ["uuid", "urn:uuid:1"]}), "expected a UUID"),
+        (json!({"peer": ["uuid", OTHER, 1]}), "expected two elements"),
+    ] {
+        let mut row = json.clone();
+        row["name"] = json!("a");
+        row["rate"] = json!(0.5);
+        let update =
+            decode(&json!({"T": {ROW: {"insert": row}, OTHER: {"insert": {"name": "b"}}}}));
+        let update = update.unwrap();
+        let [unreadable] = update.unreadable() else {
+            panic!("{json}: {:?}", update.unreadable())
+        };
+        let told = unreadable.to_string();
+        let place = format!("table T, row {ROW}, column ");
+        assert!(
+            told.starts_with(&place) && told.contains(expected),
+            "{json}: {told}"
+        );
+        assert!(!told.contains(" line "), "{told}");
+        let column = unreadable.column.clone();
+
+        let mut database = Database::new();
+        let batch = database.apply(update).unwrap();
+        assert_eq!(batch.len(), 2);
+        let row = database.row("T", uuid(ROW)).unwrap();
+        assert_eq!((row.get_str("name"), row.get(&column)), (Some("a"), None));
+        assert_eq!(row.unreadable(), std::slice::from_ref(&column));
+        assert_eq!(database.unreadable()["T"][&column], 1);
+        assert_eq!(
+            database.row("T", uuid(OTHER)).unwrap().get_str("name"),
+            Some("b")
+        );
+        // A whole row mends it.
+        let whole = decode(&json!({"T": {ROW: {"insert": {"name": "a"}}}})).unwrap();
+        database.apply(whole).unwrap();
+        assert!(database.unreadable().is_empty());
+        assert_eq!(
+            database.row("T", uuid(ROW)).unwrap().len(),
+            layout().table("T").unwrap().columns().len()
+        );
+    }
+}
+
+#[test]
+fn a_difference_that_leads_nowhere_leaves_its_column_in_doubt() {
+    let mut database = filled();
+    let modify =
+        |columns: serde_json::Value| decode(&json!({"T": {ROW: {"modify": columns}}})).unwrap();
+    let unread = |database: &Database| database.row("T", uuid(ROW)).unwrap().unreadable().to_vec();
+    // What is told whole is known again with the next that can be read; nothing need be asked.
+    database
+        .apply(modify(json!({"maybe": "x", "rate": 2})))
+        .unwrap();
+    assert_eq!(unread(&database), ["maybe"]);
+    assert_eq!(database.take_doubtful(), []);
+    database.apply(modify(json!({"maybe": 5}))).unwrap();
+    assert_eq!(unread(&database), [""; 0]);
+    let row = database.row("T", uuid(ROW)).unwrap();
+    assert_eq!(row.get_integer("maybe"), Some(5));
+    assert_eq!(row.get("tags"), Some(&Datum::set(["x", "y"])));
+
+    // Of what is told as a difference nothing is known until it is read anew.
+    database
+        .apply(modify(json!({"tags": ["set", ["z", "z"]], "name": "b"})))
+        .unwrap();
+    assert_eq!(unread(&database), ["tags"]);
+    assert_eq!(database.count("T", "tags", &Atom::from("x")), 0);
+    let doubtful = [("T".into(), uuid(ROW))];
+    assert_eq!(database.take_doubtful(), doubtful);
+    database.apply(modify(json!({"tags": "z"}))).unwrap();
+    assert_eq!(unread(&database), ["tags"]);
+    assert_eq!(database.take_doubtful(), doubtful);
+    assert_eq!(database.take_doubtful(), []);
+    let anew = json!({"T": {ROW: {"initial": {"name": "b", "tags": "z"}}, OTHER: {"initial": {}}}});
+    let batch = database.refresh(decode(&anew).unwrap()).unwrap();
+    assert_eq!(batch.len(), 1, "one that is not there stays away");
+    assert_eq!(database.count("T", "tags", &Atom::from("z")), 1);
+    assert!(database.unreadable().is_empty());
+    // An update that fails leaves nothing behind.
+    let fails =
+        json!({"T": {ROW: {"modify": {"tags": ["set", ["a", "a"]]}}, OTHER: {"modify": {}}}});
+    assert!(database.apply(decode(&fails).unwrap()).is_err());
+    assert_eq!(database.take_doubtful(), []);
+    assert!(database.unreadable().is_empty());
+}
+
+#[test]
+fn of_a_table_without_columns_the_rows_are_followed() {
+    let table = "T".into();
+    let layout = Layout::new(&schema(), [(&table, &["of_no_version".into()][..])]);
+    assert_eq!(
+        serde_json::to_value(&layout).unwrap(),
+        json!({"T": [{"columns": []}]})
+    );
+    let mut database = Database::new();
+    let dump = json!({"T": {ROW: {"initial": {}}}}).to_string();
+    let batch = database.reconcile(&layout, layout.decode(&dump, Format::Update2).unwrap());
+    assert_eq!(batch.unwrap().len(), 1);
+    assert!(database.row("T", uuid(ROW)).unwrap().is_empty());
+}
+
+#[test]
+fn what_is_wrong_says_where() {
+    for (json, expected) in [
         (json!({"T": {ROW: {}}}), "no change to the row"),
         (
             json!({"T": {ROW: {"insert": {}, "delete": null}}}),

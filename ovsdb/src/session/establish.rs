@@ -1,5 +1,6 @@
 //! The steps from a new connection to a replica that follows the server.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use ovsdb_model::{Database, Layout, Name, Schema, Uuid};
 
 use super::handler::{Link, Monitor};
 use super::{Keeper, SessionError};
-use crate::condition::{ByTable, applying, differences, wire};
+use crate::condition::{ByTable, Wanted, applying, differences, wire};
 use crate::rpc::connection::{CallError, Connection};
 use crate::rpc::exchange::{Answer, MonitorRequest};
 use crate::rpc::wire::Request;
@@ -82,14 +83,11 @@ impl Keeper {
         let schema = self.call(connection, "get_schema", &database).await?;
         let schema = Arc::new(read_schema(schema.as_str())?);
         let (layout, missing) = self.bind(&schema)?;
-        check_conditions(&schema, &core.conditions.wanted().borrow().tables)?;
-        core.report_missing(&missing);
-        core.update_state(|state| {
-            state.schema_version = Some(schema.version.clone());
-            state.missing = missing.into_iter().collect();
-        });
+        self.missing = missing;
+        core.update_state(|state| state.schema_version = Some(schema.version.clone()));
+        let conditions = self.fit_conditions(&schema, &core.conditions.wanted().borrow())?;
         self.ask_for_locks(connection).await?;
-        let method = self.monitor(connection, link, layout).await?;
+        let method = self.monitor(connection, link, layout, conditions).await?;
         let resumed = *link.resumed.lock();
         core.update_state(|state| {
             state.monitor = Some(method);
@@ -121,10 +119,10 @@ impl Keeper {
         connection: &Connection,
         link: &Link,
         layout: Layout,
+        wanted: Wanted,
     ) -> Result<MonitorMethod, SessionError> {
         self.monitors += 1;
         let id = format!("replica-{}", self.monitors);
-        let wanted = self.core.conditions.wanted().borrow().clone();
         let requests = monitor_requests(&layout, &wanted.tables)?;
         let conditional = applying(&wanted.tables, &layout).next().is_some();
         let database = serde_json::json!(self.core.settings.database.as_str());
@@ -179,8 +177,7 @@ impl Keeper {
         link: &Link,
         schema: &Schema,
     ) -> Result<(), SessionError> {
-        let wanted = self.core.conditions.wanted().borrow().clone();
-        check_conditions(schema, &wanted.tables)?;
+        let wanted = self.fit_conditions(schema, &self.core.conditions.wanted().borrow())?;
         let params = {
             let mut monitor = link.monitor.lock();
             // Canceled: the next monitor asks for them.
@@ -207,7 +204,26 @@ impl Keeper {
         Ok(())
     }
 
-    async fn call(
+    /// What is asked for, as this server can take it; tells what is left out of it, and of the tables.
+    fn fit_conditions(&self, schema: &Schema, wanted: &Wanted) -> Result<Wanted, SessionError> {
+        let mut tables = ByTable::new();
+        let mut missing: BTreeSet<Missing> = self.missing.iter().cloned().collect();
+        for (table, clauses) in &*wanted.tables {
+            let fitted = schema
+                .fit_condition(table, clauses)
+                .map_err(|problem| SessionError::Condition(table.clone(), problem))?;
+            missing.extend(fitted.missing);
+            tables.extend(fitted.clauses.map(|clauses| (table.clone(), clauses)));
+        }
+        self.core.report_missing(&missing);
+        self.core.update_state(|state| state.missing = missing);
+        Ok(Wanted {
+            version: wanted.version,
+            tables: Arc::new(tables),
+        })
+    }
+
+    pub(super) async fn call(
         &self,
         connection: &Connection,
         method: &'static str,
@@ -232,16 +248,6 @@ impl Keeper {
             .await
             .map_err(|error| SessionError::Call { method, error })
     }
-}
-
-/// Conditions on tables that the server lacks mean nothing, as the tables do.
-fn check_conditions(schema: &Schema, conditions: &ByTable) -> Result<(), SessionError> {
-    for (table, clauses) in conditions {
-        schema
-            .check_condition(table, clauses)
-            .map_err(|problem| SessionError::Condition(table.clone(), problem))?;
-    }
-    Ok(())
 }
 
 /// What is to be monitored: columns and conditions of each table.

@@ -1,9 +1,10 @@
 //! What comes from a server without being a plain reply, applied in the order of the wire.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ovsdb_model::update::{Format, SinceReply, decode_notification};
-use ovsdb_model::{ApplyError, Batch, Database, Layout, Uuid};
+use ovsdb_model::{ApplyError, Batch, Database, Layout, Name, Unreadable, Update, Uuid};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -14,6 +15,7 @@ use crate::locks::LockState;
 use crate::rpc::digest::Handler;
 use crate::rpc::exchange::MonitorRequest;
 use crate::server_db::{SERVER_DATABASE, ServerRow, names};
+use crate::session::doubts::Doubts;
 use crate::state::MonitorMethod;
 
 /// A monitor that is, or is about to be, in place on a connection.
@@ -51,6 +53,8 @@ pub(crate) struct Link {
     pub(crate) canceled: watch::Sender<u64>,
     /// Whether the last dump replaced the replica (or a resume went on with it).
     pub(crate) resumed: Mutex<bool>,
+    /// Rows to be read anew.
+    pub(crate) doubts: Doubts,
 }
 
 impl Link {
@@ -70,6 +74,7 @@ impl Link {
             server_row: watch::Sender::new(None),
             canceled: watch::Sender::new(0),
             resumed: Mutex::default(),
+            doubts: Doubts::default(),
         })
     }
 }
@@ -137,7 +142,7 @@ impl SessionHandler {
         };
         if let Some(monitor) = monitor.as_ref().filter(|_| is_main(&told.monitor)) {
             let resume = monitor.resume(told.last_transaction);
-            return self.change(resume, |database| database.apply(update));
+            return self.change(resume, update, Database::apply);
         }
         if let Some((_, database)) = server.as_mut() {
             database.apply(update).map_err(|error| error.to_string())?;
@@ -167,23 +172,36 @@ impl SessionHandler {
         let dump = decode_dump(&monitor.layout, request.method, result)?;
         *self.link.resumed.lock() = dump.found;
         let resume = monitor.resume(Some(dump.last_transaction));
-        self.change(resume, |database| {
+        self.link.doubts.clear();
+        self.change(resume, dump.update, |database, update| {
             if dump.found {
-                database.apply(dump.update)
+                database.apply(update)
             } else {
-                database.reconcile(&monitor.layout, dump.update)
+                database.reconcile(&monitor.layout, update)
             }
         })
     }
 
+    /// Changes the replica by an update that leads to `resume`.
     fn change(
         &self,
         resume: Option<Resume>,
-        change: impl FnOnce(&mut Database) -> Result<Batch, ApplyError>,
+        update: Update,
+        change: impl FnOnce(&mut Database, Update) -> Result<Batch, ApplyError>,
     ) -> Result<(), String> {
-        self.core
-            .change(self.link.generation, resume, change)
-            .map_err(|error| error.to_string())
+        let unreadable = update.unreadable().to_vec();
+        let mut news = Vec::new();
+        let changed = self.core.change(self.link.generation, |database| {
+            news = unreadable;
+            news.retain(|value| is_news(database, value));
+            let batch = change(database, update)?;
+            // With rows in doubt the replica is at no place of the server's history.
+            let in_doubt = self.link.doubts.add(&batch, database.take_doubtful());
+            Ok((batch, resume.filter(|_| !in_doubt)))
+        });
+        changed.map_err(|error: ApplyError| error.to_string())?;
+        report_unreadable(&self.core.settings.database, &news);
+        Ok(())
     }
 
     /// `_Server` has changed.
@@ -202,6 +220,29 @@ impl SessionHandler {
             // What was held stays readable; the next dump tells the differences.
             *monitor = None;
             self.link.canceled.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// Whether the row's column was readable before, or the row was not there.
+pub(super) fn is_news(database: &Database, value: &Unreadable) -> bool {
+    let row = database.row(&value.table, value.uuid);
+    row.is_none_or(|row| !row.unreadable().contains(&value.column))
+}
+
+/// Tells of values that could not be read: of each column once an update, and of each row once, until it can be read.
+pub(super) fn report_unreadable(database: &Name, news: &[Unreadable]) {
+    let mut columns: BTreeMap<(&Name, &Name), Vec<&Unreadable>> = BTreeMap::new();
+    for value in news {
+        let rows = columns.entry((&value.table, &value.column)).or_default();
+        rows.push(value);
+    }
+    for rows in columns.values() {
+        if let Some(value) = rows.first() {
+            tracing::warn!(
+                %database, %value, rows = rows.len(),
+                "a value cannot be read; its row is known but for this column, until the value changes"
+            );
         }
     }
 }

@@ -1,15 +1,17 @@
 //! The task that keeps a client connected: it goes round the endpoints, judges servers, brings the replica up to date,
 //! follows the leader, and starts again whenever a connection ends.
 
+pub(crate) mod doubts;
 mod establish;
 pub(crate) mod handler;
+mod ours;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use ovsdb_model::schema::Problem;
-use ovsdb_model::{Name, Uuid};
+use ovsdb_model::Name;
+use ovsdb_model::schema::{Missing, Problem};
 
 use crate::core::{Core, Session};
 use crate::locks::LockRequest;
@@ -19,6 +21,7 @@ use crate::rpc::transport::TransportOptions;
 use crate::rpc::wire::Request;
 use crate::server_db::{Demands, Model, Unfit};
 use crate::session::handler::{Link, SessionHandler};
+use crate::session::ours::{Ours, Successor};
 use crate::state::Phase;
 
 /// A session that lasted this long starts the backoff anew; one that broke sooner does not, lest a server that breaks
@@ -26,8 +29,6 @@ use crate::state::Phase;
 const STEADY: Duration = Duration::from_secs(1);
 /// How long answers to transactions are waited for when we leave a server of our own accord.
 const DRAIN: Duration = Duration::from_secs(2);
-/// How long a cluster that was there must be out of sight before another one is taken for its successor.
-const SUCCESSION: Duration = Duration::from_secs(10);
 
 /// Why there is no session, or no more.
 #[derive(Debug, thiserror::Error)]
@@ -58,14 +59,15 @@ pub(crate) enum SessionError {
 /// What outlives a connection.
 struct Keeper {
     core: Arc<Core>,
-    /// The cluster we belong to: the one asked for, or the first one met.
-    cluster_id: Option<Uuid>,
-    /// Since when that cluster has been out of sight.
-    out_of_sight: Option<Instant>,
-    /// Another cluster that was met where ours was looked for.
-    successor: Option<Uuid>,
-    /// The highest log index seen.
-    index: Option<i64>,
+    /// Which database is ours.
+    ours: Ours,
+    /// The endpoint in use or being tried, by its place among the remotes.
+    endpoint: usize,
+    /// What was last logged of each endpoint.
+    told: Vec<Option<String>>,
+    /// What the tables asked for have that the server lacks.
+    missing: Vec<Missing>,
+    /// Counts the monitors: each has a name of its own.
     monitors: u64,
 }
 
@@ -73,10 +75,10 @@ struct Keeper {
 pub(crate) async fn keep(core: Arc<Core>) {
     let mut stop = core.stop.subscribe();
     let keeper = Keeper {
-        cluster_id: core.settings.cluster_id,
-        out_of_sight: None,
-        successor: None,
-        index: None,
+        ours: Ours::new(core.settings.remotes.len(), core.settings.cluster_id),
+        endpoint: 0,
+        told: vec![None; core.settings.remotes.len()],
+        missing: Vec::new(),
         monitors: 0,
         core: core.clone(),
     };
@@ -94,7 +96,8 @@ impl Keeper {
         let mut left_in_round = self.core.settings.remotes.len();
         loop {
             let remotes = &self.core.settings.remotes;
-            let remote = remotes[next % remotes.len()].clone();
+            self.endpoint = next % remotes.len();
+            let remote = remotes[self.endpoint].clone();
             next += 1;
             let began = self.attempt(&remote).await;
             if began.is_some_and(|began| began.elapsed() >= STEADY) {
@@ -104,11 +107,15 @@ impl Keeper {
             }
             left_in_round -= 1;
             if left_in_round == 0 {
-                self.consider_successor();
                 left_in_round = self.core.settings.remotes.len();
+                if let Some(successor) = self.ours.successor(Instant::now()) {
+                    self.follow(successor);
+                    backoff = self.backoff();
+                }
                 // The backoff has no end: the last delay repeats.
                 let pause = backoff.next().unwrap_or(self.core.settings.backoff.1);
-                tokio::time::sleep(pause).await;
+                let patience = self.ours.patience(Instant::now());
+                tokio::time::sleep(patience.map_or(pause, |patience| pause.min(patience))).await;
             }
         }
     }
@@ -125,6 +132,7 @@ impl Keeper {
 
     /// Tries one endpoint, and stays while it will do. Returns when the session was synchronised, if it was.
     async fn attempt(&mut self, remote: &Remote) -> Option<Instant> {
+        self.ours.attempt(self.endpoint);
         self.core.update_state(|state| {
             state.phase = Phase::Connecting;
             state.remote = Some(remote.clone());
@@ -142,13 +150,14 @@ impl Keeper {
         self.core.conditions.set_in_force(None);
         self.core.locks.disconnected();
         let told = format!("{remote}: {error}");
-        let known = self.core.state().borrow().last_error.as_ref() == Some(&told);
+        let known = self.told[self.endpoint].as_ref() == Some(&told);
         // Going round for the leader is no failure, and the same failure again is no news.
         let no_leader = matches!(error, SessionError::Unfit(Unfit::NotLeader));
         if began.is_none() && (known || no_leader) {
             tracing::debug!(database = %self.core.settings.database, %remote, %error, "no session");
         } else {
             tracing::warn!(database = %self.core.settings.database, %remote, %error, "no session");
+            self.told[self.endpoint] = Some(told.clone());
         }
         self.core.update_state(|state| {
             state.phase = Phase::Disconnected;
@@ -248,14 +257,15 @@ impl Keeper {
                         self.change_conditions(connection, link, &schema).await?;
                     }
                     () = self.core.locks.work.notified() => self.ask_for_locks(connection).await?,
+                    () = link.doubts.more.notified() => self.read_anew(connection, link).await?,
                 }
             }
         }
     }
 
     fn synced(&mut self) {
-        self.out_of_sight = None;
-        self.successor = None;
+        self.ours.in_use();
+        self.told.fill(None);
         self.core.update_state(|state| {
             state.phase = Phase::Synced;
             state.last_error = None;
@@ -268,6 +278,7 @@ impl Keeper {
     fn judge(&mut self, link: &Link) -> Result<(), SessionError> {
         let settings = &self.core.settings;
         let Some(row) = link.server_row.borrow().clone() else {
+            self.ours.see_nothing(self.endpoint);
             return Err(Unfit::NoDatabase {
                 wanted: settings.database.to_string(),
                 present: link.databases(),
@@ -281,36 +292,26 @@ impl Keeper {
         });
         let demands = Demands {
             leader_only: settings.leader_only,
-            cluster_id: self.cluster_id,
-            index: self.index,
+            cluster_id: self.ours.cluster_id,
+            ours: self.ours.identity,
+            index: self.ours.index,
         };
-        if let Err(unfit) = row.judge(&demands) {
-            if let Unfit::OtherCluster { .. } = unfit {
-                self.successor = row.cluster_id;
-            }
-            return Err(unfit.into());
-        }
-        self.cluster_id = self.cluster_id.or(row.cluster_id);
-        self.index = self.index.max(row.index);
+        self.ours.see(self.endpoint, &row);
+        row.judge(&demands)?;
+        self.ours.accept(self.endpoint, &row);
         Ok(())
     }
 
-    /// A cluster that was made anew, from a backup or empty, has another id. It is taken for the successor of ours once
-    /// ours has been out of sight for a while, whichever endpoint was asked; not where a certain cluster was asked for.
-    fn consider_successor(&mut self) {
-        let since = *self.out_of_sight.get_or_insert_with(Instant::now);
-        if let Some(successor) = self.successor.take()
-            && self.core.settings.cluster_id.is_none()
-            && since.elapsed() >= SUCCESSION
-        {
-            let database = &self.core.settings.database;
-            tracing::warn!(%database, %successor, "another cluster has taken the place of the old one");
-            self.cluster_id = Some(successor);
-            self.index = None;
-            self.out_of_sight = None;
-            // A transaction id of the old cluster means nothing to the new one.
-            self.core.forget_resume();
+    /// Another database has taken the place of ours.
+    fn follow(&self, Successor { identity, set_back }: Successor) {
+        let database = &self.core.settings.database;
+        if set_back {
+            tracing::warn!(%database, "the cluster has been set back to an earlier state, and is followed from there");
+        } else {
+            tracing::warn!(%database, now = %identity, "another database has taken the place of the old one");
         }
+        // A transaction id of the old one means nothing to the new one.
+        self.core.forget_resume();
     }
 
     async fn ask_for_locks(&self, connection: &Connection) -> Result<(), SessionError> {

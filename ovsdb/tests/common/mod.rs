@@ -9,7 +9,10 @@ pub(crate) mod dice;
 pub(crate) mod proxy;
 pub(crate) mod workload;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Once;
 use std::time::Duration;
 
 use ovsdb::model::{Datum, Operation, Row, Table, Uuid};
@@ -107,6 +110,49 @@ pub(crate) async fn state_where(
 pub(crate) async fn failure(client: &Client) -> String {
     let state = state_where(client, |state| state.failures > 0).await;
     state.last_error.clone().expect("a failure has a reason")
+}
+
+/// What a test logs, its clients' tasks included: each test runs on a thread of its own.
+pub(crate) struct Log;
+
+thread_local! {
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Log {
+    /// Has everything logged from now on.
+    pub(crate) fn start() -> Self {
+        // One for all threads. What was met without any subscriber, or while one is about to be set, stays switched off
+        // until it is asked about again.
+        static SET: Once = Once::new();
+        SET.call_once(|| {
+            let subscriber = tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(|| Self)
+                .finish();
+            tracing::subscriber::set_global_default(subscriber).expect("the only one");
+            tracing::callsite::rebuild_interest_cache();
+        });
+        Self
+    }
+
+    /// The lines that have these words.
+    pub(crate) fn lines(&self, words: &str) -> Vec<String> {
+        let text = LOG.with_borrow(|log| String::from_utf8_lossy(log).into_owned());
+        let lines = text.lines().filter(|line| line.contains(words));
+        lines.map(str::to_owned).collect()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOG.with_borrow_mut(|log| log.extend(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 pub(crate) fn insert(uuid: Uuid, name: &str) -> Operation {

@@ -19,6 +19,15 @@ pub struct Prepared {
     pub missing: Vec<Missing>,
 }
 
+/// The condition of a monitor as this server can take it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FittedCondition {
+    /// The clauses of which a row must meet one; without any no row is followed. `None` if every row is.
+    pub clauses: Option<Vec<Clause>>,
+    /// The columns whose clauses were left out.
+    pub missing: Vec<Missing>,
+}
+
 /// An operation that the server would refuse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("operation {operation} ({name} on table {table}): {problem}")]
@@ -234,20 +243,42 @@ impl Schema {
         Ok(prepared)
     }
 
-    /// Holds a condition on the rows of `table` against the schema; on a table that it lacks any condition will do.
+    /// Fits the condition of a monitor to this server: which rows of `table` it follows, those that meet one of these
+    /// clauses. A clause on a column that the server lacks is left out. There it is as if every row had the value that a
+    /// new column begins with, so that such a clause is met by no row, or by all of them. On a table that the server
+    /// lacks any condition will do.
     ///
     /// # Errors
     /// The first thing that the server would refuse.
-    pub fn check_condition(&self, table: &Name, condition: &[Clause]) -> Result<(), Problem> {
-        let Some(schema) = self.table(table) else {
-            return Ok(());
+    pub fn fit_condition(
+        &self,
+        table: &Name,
+        clauses: &[Clause],
+    ) -> Result<FittedCondition, Problem> {
+        let mut fitted = FittedCondition {
+            clauses: Some(clauses.to_vec()),
+            missing: Vec::new(),
         };
-        let fit = Fit {
+        let Some(schema) = self.table(table) else {
+            return Ok(fitted);
+        };
+        let mut fit = Fit {
             name: table,
             table: schema,
-            missing: &mut Vec::new(),
+            missing: &mut fitted.missing,
         };
-        fit.condition(condition)
+        let mut kept = Vec::with_capacity(clauses.len());
+        let mut all = false;
+        for clause in clauses {
+            if is_implicit(&clause.column) || fit.has(&clause.column) {
+                kept.push(clause.clone());
+            } else {
+                all |= clause.is_met_by_nothing();
+            }
+        }
+        fit.condition(&kept)?;
+        fitted.clauses = (!all).then_some(kept);
+        Ok(fitted)
     }
 
     /// Fits one operation; false if the server lacks its table.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::atom::Name;
 
 pub use bind::{BindError, Bound, Missing, TableSpec};
-pub use check::{CheckError, Prepared, Problem, ValueProblem};
+pub use check::{CheckError, FittedCondition, Prepared, Problem, ValueProblem};
 pub use types::{BaseType, ColumnSchema, ColumnType, Limit, RefType, TableSchema};
 
 /// A database's schema.

@@ -114,6 +114,13 @@ impl ColumnType {
         !matches!(self.max, Limit::AtMost(0 | 1))
     }
 
+    /// Whether the elements or keys, and whether the values, are reals: a server writes those with fifteen digits, so that
+    /// several of its values may look alike.
+    pub(crate) fn has_reals(&self) -> (bool, bool) {
+        let real = |base: &BaseType| base.atom == AtomType::Real;
+        (real(&self.key), self.value.as_ref().is_some_and(real))
+    }
+
     /// What the server gives the column of a new row that does not name it (RFC 7047 §5.2.1); servers leave such
     /// values out of `update2`.
     pub fn default_datum(&self) -> Datum {

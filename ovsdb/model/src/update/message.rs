@@ -6,12 +6,15 @@ use serde::Deserializer;
 use serde::de::{self, DeserializeSeed, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::{Format, Notification, SinceReply, UpdateSeed};
+use super::{Format, Found, Notification, SinceReply, UpdateSeed};
 use crate::json::UuidSeed;
 use crate::layout::Layout;
 
 /// Reads `[found, last-transaction, updates]`.
-pub(super) struct SinceSeed<'a>(pub(super) &'a Layout);
+pub(super) struct SinceSeed<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) found: Option<&'a Found>,
+}
 
 impl<'de> DeserializeSeed<'de> for SinceSeed<'_> {
     type Value = SinceReply;
@@ -36,8 +39,9 @@ impl<'de> Visitor<'de> for SinceSeed<'_> {
             .next_element_seed(UuidSeed)?
             .ok_or_else(|| de::Error::invalid_length(1, &self))?;
         let updates = UpdateSeed {
-            layout: self.0,
+            layout: self.layout,
             format: Format::Update2,
+            found: self.found,
         };
         let update = seq
             .next_element_seed(updates)?
@@ -58,14 +62,15 @@ fn pass_rest<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
 }
 
 /// Reads `[monitor, updates]` or `[monitor, last-transaction, updates]`.
-pub(super) struct NotificationSeed<F> {
+pub(super) struct NotificationSeed<'a, F> {
     pub(super) format: Format,
     pub(super) with_id: bool,
-    pub(super) layout_of: F,
+    pub(super) layout_of: &'a F,
+    pub(super) found: Option<&'a Found>,
 }
 
-impl<'de, 'l, F: FnOnce(&Value) -> Option<&'l Layout>> DeserializeSeed<'de>
-    for NotificationSeed<F>
+impl<'de, 'l, F: Fn(&Value) -> Option<&'l Layout>> DeserializeSeed<'de>
+    for NotificationSeed<'_, F>
 {
     type Value = Notification;
 
@@ -74,7 +79,7 @@ impl<'de, 'l, F: FnOnce(&Value) -> Option<&'l Layout>> DeserializeSeed<'de>
     }
 }
 
-impl<'de, 'l, F: FnOnce(&Value) -> Option<&'l Layout>> Visitor<'de> for NotificationSeed<F> {
+impl<'de, 'l, F: Fn(&Value) -> Option<&'l Layout>> Visitor<'de> for NotificationSeed<'_, F> {
     type Value = Notification;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,6 +106,7 @@ impl<'de, 'l, F: FnOnce(&Value) -> Option<&'l Layout>> Visitor<'de> for Notifica
             Some(layout) => seq.next_element_seed(UpdateSeed {
                 layout,
                 format: self.format,
+                found: self.found,
             })?,
             None => {
                 seq.next_element::<IgnoredAny>()?;

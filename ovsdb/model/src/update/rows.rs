@@ -7,9 +7,9 @@ use serde::Deserializer;
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use uuid::Uuid;
 
-use super::{ColumnUpdate, Format, RowUpdate};
+use super::{ColumnUpdate, Format, Found, RowUpdate, Unreadable};
 use crate::datum::Datum;
-use crate::json::{DatumSeed, UuidSeed};
+use crate::json::{DatumSeed, UuidSeed, read_alone};
 use crate::layout::TableLayout;
 use crate::row::Row;
 
@@ -18,6 +18,7 @@ use crate::row::Row;
 pub(super) struct RowsSeed<'a> {
     pub(super) layout: &'a TableLayout,
     pub(super) format: Format,
+    pub(super) found: Option<&'a Found>,
 }
 
 impl<'de> DeserializeSeed<'de> for RowsSeed<'_> {
@@ -42,6 +43,7 @@ impl<'de> Visitor<'de> for RowsSeed<'_> {
                 layout: self.layout,
                 format: self.format,
                 uuid,
+                found: self.found,
             })?;
             rows.push((uuid, row));
         }
@@ -55,6 +57,7 @@ struct RowUpdateSeed<'a> {
     layout: &'a TableLayout,
     format: Format,
     uuid: Uuid,
+    found: Option<&'a Found>,
 }
 
 impl RowUpdateSeed<'_> {
@@ -172,22 +175,36 @@ impl Visitor<'_> for VerbSeed {
     }
 }
 
-/// Calls `found` with the position and value of every column of a row that the layout has.
+/// Calls `each` with the position and value of every column of a row that the layout has; without a value where it could
+/// not be read.
 fn columns<'de, A: MapAccess<'de>>(
     row: RowUpdateSeed<'_>,
     mut map: A,
-    mut found: impl FnMut(usize, Datum),
+    mut each: impl FnMut(usize, Option<Datum>),
 ) -> Result<(), A::Error> {
     while let Some(position) = map.next_key_seed(ColumnSeed(row.layout))? {
         match position {
             Some(position) => {
-                let value = map
-                    .next_value_seed(DatumSeed(Some(row.layout.kind_at(position))))
-                    .map_err(|error| {
-                        let column = &row.layout.columns().names()[position];
+                let seed = DatumSeed(Some(row.layout.kind_at(position)));
+                let column = &row.layout.columns().names()[position];
+                let value = match row.found {
+                    None => map.next_value_seed(seed).map(Some).map_err(|error| {
                         row.error::<A::Error>(format_args!("column {column}: {error}"))
-                    })?;
-                found(position, value);
+                    })?,
+                    Some(found) => match read_alone(seed, map.next_value()?) {
+                        Ok(value) => Some(value),
+                        Err(problem) => {
+                            found.borrow_mut().push(Unreadable {
+                                table: row.layout.name().clone(),
+                                uuid: row.uuid,
+                                column: column.clone(),
+                                problem,
+                            });
+                            None
+                        }
+                    },
+                };
+                each(position, value);
             }
             None => {
                 map.next_value::<IgnoredAny>()?;
@@ -240,10 +257,14 @@ impl<'de> Visitor<'de> for WholeSeed<RowUpdateSeed<'_>> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         let mut values = vec![None; self.0.layout.columns().len()];
+        let mut unreadable = Vec::new();
         columns(self.0, map, |position, value| {
-            values[position] = Some(value)
+            if value.is_none() {
+                unreadable.push(position);
+            }
+            values[position] = value;
         })?;
-        Ok(Arc::new(self.0.layout.row(values)))
+        Ok(Arc::new(self.0.layout.row_without(values, &unreadable)))
     }
 }
 
