@@ -170,7 +170,7 @@ fn from_manifests(
         .manifests_status
         .clone()
         .unwrap_or_else(|| directory.join(manifests::STATUS_DIRECTORY));
-    let records = Records::open(&kept).with_context(|| {
+    let records = Records::open(&kept, directory).with_context(|| {
         format!(
             "{} cannot be written; name another by --manifests-status",
             kept.display()

@@ -72,7 +72,7 @@ async fn one_bad_object_of_a_file_keeps_its_last_good_form() {
                 .is_some_and(|list| list.contains(":8005"))
         })
         .await;
-    controller.says("spec: missing field `vpc`; no such field: spec.vcp");
+    controller.says("unknown field \"spec.vcp\"; spec.vpc: Required value");
     world.catch_up().await;
     assert!(backends(&world.rows(), "10.96.100.1:80").is_some_and(|list| list.contains(":8000")));
     controller.stop();

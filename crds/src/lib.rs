@@ -22,6 +22,8 @@ pub mod eip_gateway;
 pub mod manifest;
 pub mod network_probe;
 pub mod subnet;
+#[cfg(feature = "validation")]
+pub mod validation;
 pub mod vnic;
 pub mod vpc;
 pub mod yusur_service;

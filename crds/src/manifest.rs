@@ -27,19 +27,26 @@ pub fn files() -> Result<Vec<(String, String)>, serde_saphyr::SerializeError> {
     definitions().iter().map(file).collect()
 }
 
+/// Where a definition has the schema of its one version.
+const SCHEMA: &str = "/spec/versions/0/schema/openAPIV3Schema";
+
+/// The `openAPIV3Schema` of a definition's one version, as the API server gets it.
+pub fn schema(definition: &CustomResourceDefinition) -> Value {
+    let mut definition = serde_json::json!(definition);
+    let mut schema = definition
+        .pointer_mut(SCHEMA)
+        .map(Value::take)
+        .unwrap_or_default();
+    tidy(&mut schema);
+    schema
+}
+
 fn file(
     definition: &CustomResourceDefinition,
 ) -> Result<(String, String), serde_saphyr::SerializeError> {
     let mut value = serde_json::json!(definition);
-    if let Some(versions) = value
-        .pointer_mut("/spec/versions")
-        .and_then(Value::as_array_mut)
-    {
-        for version in versions {
-            if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") {
-                tidy(schema);
-            }
-        }
+    if let Some(place) = value.pointer_mut(SCHEMA) {
+        *place = schema(definition);
     }
     let yaml = serde_saphyr::to_string(&sorted(value))?;
     let name = format!(

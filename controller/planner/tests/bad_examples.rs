@@ -1,5 +1,5 @@
-//! What the API server refuses, a directory of manifests takes: the planner says then what is wrong, in a condition. Each
-//! bad example of one object is judged by itself.
+//! What the API server and the reader of manifests refuse by the schemas, the planner does not take either, should it come
+//! by another way: it says in a condition what is wrong. Each bad example of one object is judged by itself.
 #![allow(clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod support;

@@ -17,6 +17,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Writes what arrives in `queue` until it is closed and empty.
 pub async fn run(queue: StatusQueue, records: Records, metrics: Metrics) {
+    let mut failures = 0_u64;
     while let Some(batch) = queue.take(BATCH).await {
         let files = records.clone();
         let written = tokio::task::spawn_blocking(move || {
@@ -44,12 +45,21 @@ pub async fn run(queue: StatusQueue, records: Records, metrics: Metrics) {
                 }
                 Err(error) => {
                     metrics.status_written(Outcome::Failed);
-                    warn!(object = %write.object, %error, "the status cannot be written; trying again");
+                    failures += 1;
+                    // What is true of one file, as a full disk or a directory that is away, is true of all.
+                    if failures.is_power_of_two() {
+                        warn!(object = %write.object, %error, failures, "the status cannot be written; trying again each second");
+                    }
                     failed.push(write);
                 }
             }
         }
-        if !failed.is_empty() {
+        if failed.is_empty() {
+            if failures > 0 {
+                info!(failures, "the status can be written again");
+            }
+            failures = 0;
+        } else {
             tokio::time::sleep(PAUSE).await;
             for write in failed
                 .into_iter()

@@ -65,15 +65,10 @@ impl Gateway {
         }
         let within = |field: &str, texts: &[String]| -> Result<Addresses, Problem> {
             let addresses = parse::addresses(field, texts, parse::unicast)?;
-            match addresses
-                .iter()
-                .find(|address| !cidrs.iter().any(|net| net.contains(address)))
-            {
-                Some(stray) => Err(Problem::invalid(format!(
-                    "{field}: {stray} lies in none of spec.cidrs; choose an address within them"
-                ))),
-                None => Ok(addresses),
+            for address in addresses.iter() {
+                parse::host(field, address, &cidrs)?;
             }
+            Ok(addresses)
         };
         let next_hops = within("spec.nextHops", &spec.next_hops).unwrap_or_else(|problem| {
             note(problem);

@@ -224,6 +224,28 @@ pub(crate) fn hosts(net: IpNet) -> (IpAddr, IpAddr) {
     )
 }
 
+/// Fails where a host in one of these networks cannot have the address: it lies in none, or is one that stands for the
+/// network, or for all in it.
+pub(crate) fn host(field: &str, address: IpAddr, nets: &[IpNet]) -> Result<(), Problem> {
+    let Some(net) = nets.iter().find(|net| net.contains(&address)) else {
+        return Err(Problem::invalid(format!(
+            "{field}: {address} lies in none of spec.cidrs; choose an address within them"
+        )));
+    };
+    let (first, last) = hosts(*net);
+    if (first..=last).contains(&address) {
+        return Ok(());
+    }
+    let stands_for = if address == net.network() {
+        "the network"
+    } else {
+        "all hosts at once (broadcast)"
+    };
+    Err(Problem::invalid(format!(
+        "{field}: {address} stands for {stands_for} of {net}; choose an address from {first} to {last}"
+    )))
+}
+
 /// The address after this one.
 pub(crate) fn next(address: IpAddr) -> Option<IpAddr> {
     match address {
@@ -297,6 +319,37 @@ pub(crate) fn port(field: &str, number: i32) -> Result<u16, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_for_a_network_is_no_hosts_address() {
+        let nets = ["10.0.1.0/24", "192.0.2.0/31", "fd00::/64"];
+        let nets: Vec<IpNet> = nets.map(|net| net.parse().expect("a network")).into();
+        for (address, words) in [
+            ("10.0.1.1", None),
+            ("10.0.1.254", None),
+            (
+                "10.0.1.0",
+                Some(
+                    "stands for the network of 10.0.1.0/24; choose an address from 10.0.1.1 to 10.0.1.254",
+                ),
+            ),
+            ("10.0.1.255", Some("broadcast")),
+            ("10.0.2.1", Some("lies in none of spec.cidrs")),
+            // Of two addresses none is for anything else (RFC 3021).
+            ("192.0.2.0", None),
+            ("fd00::1", None),
+            ("fd00::", Some("stands for the network")),
+            ("fd00::ffff:ffff:ffff:ffff", None),
+        ] {
+            let judged = host("f", address.parse().expect("an address"), &nets);
+            let message = judged.err().map(|problem| problem.message.into_owned());
+            match (&message, words) {
+                (None, None) => {}
+                (Some(message), Some(words)) => assert!(message.contains(words), "{message}"),
+                _ => panic!("{address}: {message:?}"),
+            }
+        }
+    }
 
     #[test]
     fn addresses_are_canonical() {

@@ -347,10 +347,8 @@ impl Subnet {
                 parse::Addresses::default()
             });
         for gateway in given.iter() {
-            if !cidrs.iter().any(|net| net.contains(&gateway)) {
-                note(Problem::invalid(format!(
-                    "spec.gateways: {gateway} lies in none of spec.cidrs; choose an address within them"
-                )));
+            if let Err(problem) = parse::host("spec.gateways", gateway, &cidrs) {
+                note(problem);
             }
         }
         let gateways: Vec<IpAddr> = cidrs

@@ -7,19 +7,24 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
+use super::files;
+
 /// The directory of the copies, which has the manifest directory's shape.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Copies {
     root: PathBuf,
     directory: PathBuf,
+    /// What is made here lies below it.
+    base: PathBuf,
 }
 
 impl Copies {
-    /// Copies of the files below `root`, in `directory`.
-    pub(super) fn new(root: &Path, directory: PathBuf) -> Self {
+    /// Copies of the files below `root`, in `directory`, which is made if need be, but nothing that is not below `base`.
+    pub(super) fn new(root: &Path, directory: PathBuf, base: &Path) -> Self {
         Self {
             root: root.to_owned(),
             directory,
+            base: base.to_owned(),
         }
     }
 
@@ -31,7 +36,7 @@ impl Copies {
         }
         let aside = self.directory.join(".tmp");
         let parent = copy.parent().unwrap_or(&self.directory);
-        let written = fs::create_dir_all(parent)
+        let written = files::make_directory(parent, &self.base)
             .and_then(|()| fs::write(&aside, text))
             .and_then(|()| fs::rename(&aside, &copy));
         if let Err(error) = written {

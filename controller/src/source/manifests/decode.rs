@@ -1,14 +1,17 @@
-//! One document of a manifest, turned into a [`Change`] of the planner, strictly: a field nobody knows is a mistake to
-//! be told, as `kubectl apply` would.
+//! One document of a manifest, turned into a [`Change`] of the planner, as strictly as the API server would: what the
+//! schemas of our kinds refuse is refused, a field nobody knows included.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use yusur_crds::API_VERSION;
-use yusur_planner::{Change, Kind, Object, ObjectName, ObjectRef};
+use yusur_crds::validation::Validator;
+use yusur_planner::{Change, Kind, ObjectName, ObjectRef};
 
-use super::records::Records;
+use super::ledger::Mistake;
+use super::records::{Records, spec_hash};
+use super::refusals::INVALID_SPEC;
 use crate::source::shape::{self, Custom};
 
 /// What a document is.
@@ -21,7 +24,7 @@ pub(super) enum Document {
         /// A hash of all that was written about it.
         fingerprint: u64,
         /// It, or why it cannot be used; `None` where it is as it was. Boxed: a service is large.
-        change: Result<Option<Box<Change>>, String>,
+        change: Result<Option<Box<Change>>, Mistake>,
     },
     /// An object of a kind that is not for us; its kind and apiVersion.
     Foreign(String),
@@ -62,16 +65,37 @@ pub(super) fn document(
             change: Ok(None),
         };
     }
-    if kind.custom() {
-        records.complete(&object, &mut value);
-    } else if kind.namespaced() {
-        value["metadata"]["namespace"] = Value::from(&*object.name.namespace);
-    }
+    let accepted = if kind.custom() {
+        accept(&object, &mut value, records)
+    } else {
+        if kind.namespaced() {
+            value["metadata"]["namespace"] = Value::from(&*object.name.namespace);
+        }
+        Ok(())
+    };
+    let change = accepted.and_then(|()| change(kind, value).map_err(Mistake::invalid));
     Document::Ours {
         object,
         fingerprint,
-        change: change(kind, value).map(|change| Some(Box::new(change))),
+        change: change.map(|change| Some(Box::new(change))),
     }
+}
+
+/// What an API server does with an object of ours before anybody hears of it.
+fn accept(object: &ObjectRef, value: &mut Value, records: &Records) -> Result<(), Mistake> {
+    let invalid = |message: String| Mistake {
+        reason: INVALID_SPEC,
+        message,
+    };
+    let validator = Validator::of(object.kind.as_str()).map_err(|fault| invalid(fault.into()))?;
+    let spec = spec_hash(value);
+    let former = records.former(object);
+    validator
+        .validate(value, former.as_ref())
+        .map_err(|refusal| invalid(refusal.to_string()))?;
+    let former = validator.former(value);
+    records.complete(object, value, spec, former);
+    Ok(())
 }
 
 /// The kind, if we read it; an error where it is one of ours in a version there is not.
@@ -110,13 +134,20 @@ fn kind_of(api_version: &str, kind: &str) -> Result<Option<Kind>, String> {
 /// Kind, namespace and name. They become names of files and rows, so they have to be what Kubernetes accepts.
 fn identity(kind: Kind, value: &Value) -> Result<ObjectRef, String> {
     let metadata = &value["metadata"];
-    let Some(name) = metadata["name"].as_str() else {
-        let mend = if metadata["generateName"].is_string() {
-            "has generateName, which only an API server can fill in; give it a name"
-        } else {
-            "has no metadata.name"
-        };
-        return Err(format!("a {kind} {mend}"));
+    let name = match &metadata["name"] {
+        Value::String(name) => name,
+        Value::Null if metadata["generateName"].is_string() => {
+            return Err(format!(
+                "a {kind} has generateName, which only an API server can fill in; give it a name"
+            ));
+        }
+        Value::Null => return Err(format!("a {kind} has no metadata.name")),
+        scalar @ (Value::Number(_) | Value::Bool(_)) => {
+            return Err(format!(
+                "a {kind} has the metadata.name {scalar}, which YAML does not take for text; quote it: \"{scalar}\""
+            ));
+        }
+        _ => return Err(format!("the metadata.name of a {kind} is no text")),
     };
     if !is_subdomain(name) {
         return Err(format!(
@@ -161,13 +192,13 @@ fn is_subdomain(text: &str) -> bool {
 /// The typed object.
 fn change(kind: Kind, value: Value) -> Result<Change, String> {
     Ok(match kind {
-        Kind::Vpc => Change::Vpc(strict(value)?),
-        Kind::Subnet => Change::Subnet(strict(value)?),
-        Kind::VNic => Change::VNic(strict(value)?),
-        Kind::EipGateway => Change::EipGateway(strict(value)?),
-        Kind::Eip => Change::Eip(strict(value)?),
-        Kind::YusurService => Change::YusurService(strict(value)?),
-        Kind::NetworkProbe => Change::NetworkProbe(strict(value)?),
+        Kind::Vpc => Change::Vpc(typed::<Custom<_, _>>(value)?.into()),
+        Kind::Subnet => Change::Subnet(typed::<Custom<_, _>>(value)?.into()),
+        Kind::VNic => Change::VNic(typed::<Custom<_, _>>(value)?.into()),
+        Kind::EipGateway => Change::EipGateway(typed::<Custom<_, _>>(value)?.into()),
+        Kind::Eip => Change::Eip(typed::<Custom<_, _>>(value)?.into()),
+        Kind::YusurService => Change::YusurService(typed::<Custom<_, _>>(value)?.into()),
+        Kind::NetworkProbe => Change::NetworkProbe(typed::<Custom<_, _>>(value)?.into()),
         Kind::Pod => Change::Pod(typed::<shape::Pod>(value)?.into()),
         Kind::Node => Change::Node(typed::<shape::Node>(value)?.into()),
         Kind::Namespace => Change::Namespace(typed::<shape::Namespace>(value)?.metadata.into()),
@@ -181,55 +212,6 @@ fn change(kind: Kind, value: Value) -> Result<Change, String> {
 fn typed<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_path_to_error::deserialize(value)
         .map_err(|error| format!("{}: {}", error.path(), error.inner()))
-}
-
-/// One of our kinds: also refuses fields of `spec` that do not exist.
-fn strict<Spec: DeserializeOwned, Status: DeserializeOwned>(
-    value: Value,
-) -> Result<Object<Spec, Status>, String> {
-    let mut unknown = Vec::new();
-    let mut note = |path: serde_ignored::Path<'_>| {
-        let path = path.to_string();
-        if path.starts_with("spec.") {
-            unknown.push(path);
-        }
-    };
-    let object: Result<Custom<Spec, Status>, _> =
-        serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut note));
-    let mut wrong = match &object {
-        Ok(_) => String::new(),
-        Err(error) => format!("{}: {}", error.path(), error.inner()),
-    };
-    if !unknown.is_empty() {
-        // Often the same mistake: a field that is missing under one name is there under another.
-        wrong.push_str(if wrong.is_empty() {
-            "no such field: "
-        } else {
-            "; no such field: "
-        });
-        let fields: Vec<String> = unknown.iter().map(|path| field(path)).collect();
-        wrong.push_str(&fields.join(", "));
-    }
-    match object {
-        Ok(object) if wrong.is_empty() => Ok(object.into()),
-        _ => Err(wrong),
-    }
-}
-
-/// A path as everything else writes it: `spec.ports[0].port`, not `spec.ports.0.?.port`.
-fn field(path: &str) -> String {
-    let mut field = String::with_capacity(path.len());
-    for part in path.split('.').filter(|part| *part != "?") {
-        if !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) {
-            field.push_str(&format!("[{part}]"));
-        } else {
-            if !field.is_empty() {
-                field.push('.');
-            }
-            field.push_str(part);
-        }
-    }
-    field
 }
 
 /// Equal values have equal hashes within one run of the process, which is as long as they are kept.
@@ -246,17 +228,17 @@ mod tests {
 
     fn read(value: Value) -> Document {
         let directory = tempfile::tempdir().unwrap();
-        document(value, &Records::open(directory.path()).unwrap(), |_, _| {
-            false
-        })
+        let records = Records::open(directory.path(), directory.path()).unwrap();
+        document(value, &records, |_, _| false)
     }
 
     fn refusal(value: Value) -> String {
         match read(value) {
             Document::Nameless(mend) => mend,
             Document::Ours {
-                change: Err(mend), ..
-            } => mend,
+                change: Err(mistake),
+                ..
+            } => mistake.message,
             other => panic!("accepted: {other:?}"),
         }
     }
@@ -327,15 +309,26 @@ mod tests {
             ),
             (
                 vpc(json!({"serviceCIDR": "10.0.0.0/8"})),
-                "no such field: spec.serviceCIDR",
+                "unknown field \"spec.serviceCIDR\"",
             ),
             (
                 vpc(
                     json!({"staticRoutes": [{"destination": "::/0", "nextHop": "discard", "via": 1}]}),
                 ),
-                "no such field: spec.staticRoutes[0].via",
+                "unknown field \"spec.staticRoutes[0].via\"",
             ),
-            (vpc(json!({"nodeAccess": "maybe"})), "spec.nodeAccess"),
+            (
+                vpc(json!({"nodeAccess": "maybe"})),
+                "spec.nodeAccess in body must be of type boolean",
+            ),
+            (
+                vpc(json!({"serviceCIDRs": ["10.96.0.1/24"]})),
+                "without host bits",
+            ),
+            (
+                json!({"apiVersion": API_VERSION, "kind": "Vpc", "metadata": {"name": 123}}),
+                "quote it: \"123\"",
+            ),
         ] {
             let mend = refusal(value.clone());
             assert!(mend.contains(words), "{value}: {mend}");

@@ -7,12 +7,15 @@ use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, R
 use tracing::warn;
 
 use super::hidden;
+use super::reading::Reading;
 
 /// What wakes the thread.
 #[derive(Debug)]
 pub(super) enum Wake {
     /// The file system says something.
     Event(notify::Result<notify::Event>),
+    /// A large file was read.
+    Read(Box<Reading>),
     /// The process ends.
     Stop,
 }
@@ -26,6 +29,10 @@ pub(super) struct Dirty {
     pub(super) swapped: BTreeSet<PathBuf>,
     /// The whole directory.
     pub(super) everything: bool,
+    /// What large files hold.
+    pub(super) read: Vec<Reading>,
+    /// What was to be read first takes too long to be waited for.
+    pub(super) overdue: bool,
 }
 
 /// The link that a ConfigMap's volume renames.
@@ -40,14 +47,20 @@ impl Dirty {
             paths,
             swapped,
             everything,
+            read,
+            overdue,
         } = self;
-        !everything && paths.is_empty() && swapped.is_empty()
+        !everything && !overdue && paths.is_empty() && swapped.is_empty() && read.is_empty()
     }
 
     /// Takes in which paths below `root`, the manifest directory, an event makes worth a look. `None`: stop.
     pub(super) fn note(&mut self, wake: Wake, root: &Path) -> Option<()> {
         let event = match wake {
             Wake::Stop => return None,
+            Wake::Read(reading) => {
+                self.read.push(*reading);
+                return Some(());
+            }
             Wake::Event(Ok(event)) => event,
             Wake::Event(Err(error)) => {
                 warn!(%error, "watching the manifests failed; looking through the whole directory");

@@ -1,7 +1,7 @@
 //! The files of a manifest directory: which there are, and what one holds.
 
 use std::fs::{self, Metadata};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -152,6 +152,26 @@ impl Stamp {
             time(metadata.mtime(), metadata.mtime_nsec()),
             time(metadata.ctime(), metadata.ctime_nsec()),
         )
+    }
+}
+
+/// Makes a directory of ours with those above it that are missing, as far as `base`, which is not made: where the manifests
+/// are not there, nothing is written in their place. For the owner alone (mode 0700).
+pub(super) fn make_directory(path: &Path, base: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let make = || match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    };
+    let above = path
+        .parent()
+        .filter(|above| *above != base && above.starts_with(base));
+    match (make(), above) {
+        (Err(error), Some(above)) if error.kind() == io::ErrorKind::NotFound => {
+            make_directory(above, base)?;
+            make()
+        }
+        (made, _) => made,
     }
 }
 

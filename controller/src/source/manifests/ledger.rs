@@ -20,7 +20,16 @@ pub(super) struct Entry<K, V> {
     /// A hash of all that was written about it.
     pub(super) fingerprint: u64,
     /// The object, or why it cannot be used.
-    pub(super) value: Result<V, String>,
+    pub(super) value: Result<V, Mistake>,
+}
+
+/// Why something cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Mistake {
+    /// One word for the metric.
+    pub(super) reason: &'static str,
+    /// What to mend.
+    pub(super) message: String,
 }
 
 /// What follows from a file that was read or has gone.
@@ -41,10 +50,8 @@ pub(super) struct Outcome<K, V> {
 pub(super) struct Problem {
     /// The object, or where it could not be named the document, if the problem is of only one.
     pub(super) part: Option<String>,
-    /// One word for the metric.
-    pub(super) reason: &'static str,
-    /// What to mend.
-    pub(super) message: String,
+    /// What is wrong.
+    pub(super) mistake: Mistake,
     /// Whether what was there before stays in force.
     pub(super) kept: bool,
 }
@@ -56,6 +63,8 @@ struct File<K> {
     holds: HashMap<K, Option<u64>>,
     /// What is wrong with it.
     problems: Vec<Problem>,
+    /// The objects it names that cannot be used as they are.
+    refused: HashMap<K, Mistake>,
     /// Whether it was read in full at least once.
     read: bool,
 }
@@ -83,6 +92,25 @@ impl<K, V> Outcome<K, V> {
     }
 }
 
+// === impl Mistake ===
+
+impl Mistake {
+    /// Of what is not what it should be.
+    pub(super) fn invalid(message: String) -> Self {
+        Self {
+            reason: "Invalid",
+            message,
+        }
+    }
+
+    fn duplicate(message: impl Into<String>) -> Self {
+        Self {
+            reason: "Duplicate",
+            message: message.into(),
+        }
+    }
+}
+
 // === impl File ===
 
 impl<K> File<K> {
@@ -90,6 +118,7 @@ impl<K> File<K> {
         Self {
             holds: HashMap::new(),
             problems: Vec::new(),
+            refused: HashMap::new(),
             read: false,
         }
     }
@@ -132,13 +161,45 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
             .map(|(path, file)| (path.as_ref(), file.problems.as_slice()))
     }
 
+    /// The objects that cannot be used as their files have them, why, and whether an earlier form stays in force.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (&K, &Mistake, bool)> {
+        let files = self.files.iter();
+        files.flat_map(move |(path, file)| {
+            let refused = file.refused.iter();
+            // Where another file's word counts, this one changes nothing.
+            let counts = move |key: &K| self.holders.get(key).is_none_or(|holder| holder == path);
+            refused
+                .filter(move |(key, _)| counts(key))
+                .map(|(key, mistake)| (key, mistake, file.holds.contains_key(key)))
+        })
+    }
+
+    /// The file is there, and will be read.
+    pub(super) fn announce(&mut self, path: &Path) {
+        if !self.files.contains_key(path) {
+            self.files.insert(path.into(), File::new());
+        }
+    }
+
+    /// What the file is known to hold, as [`Ledger::unchanged`] compares it.
+    pub(super) fn fingerprints(&self, path: &Path) -> HashMap<K, u64> {
+        let holds = self
+            .files
+            .get(path)
+            .into_iter()
+            .flat_map(|file| &file.holds);
+        holds
+            .filter_map(|(key, fingerprint)| Some((key.clone(), (*fingerprint)?)))
+            .collect()
+    }
+
     /// The file cannot be read or is no YAML; it keeps what it held.
     pub(super) fn unreadable(&mut self, path: &Path, reason: &'static str, message: String) {
         let file = self.files.entry(path.into()).or_insert_with(File::new);
+        file.refused.clear();
         file.problems = vec![Problem {
             part: None,
-            reason,
-            message,
+            mistake: Mistake { reason, message },
             kept: !file.holds.is_empty(),
         }];
     }
@@ -197,6 +258,7 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
             .map(|file| std::mem::take(&mut file.holds))
             .unwrap_or_default();
         let mut holds = HashMap::with_capacity(entries.len());
+        let mut refused = HashMap::new();
         for Entry {
             key,
             fingerprint,
@@ -206,8 +268,9 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
             if holds.contains_key(&key) {
                 problems.push(Problem {
                     part: Some(key.to_string()),
-                    reason: "Duplicate",
-                    message: "the file holds this object twice; the first one counts".to_owned(),
+                    mistake: Mistake::duplicate(
+                        "the file holds this object twice; the first one counts",
+                    ),
                     kept: false,
                 });
                 continue;
@@ -222,11 +285,11 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
                     }
                     holds.insert(key, Some(fingerprint));
                 }
-                Err(message) => {
+                Err(mistake) => {
+                    refused.insert(key.clone(), mistake.clone());
                     problems.push(Problem {
                         part: Some(key.to_string()),
-                        reason: "Invalid",
-                        message,
+                        mistake,
                         kept: before.contains_key(&key),
                     });
                     // What was good before stays; what never was is not there.
@@ -245,6 +308,7 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
             File {
                 holds,
                 problems,
+                refused,
                 read: true,
             },
         );
@@ -289,8 +353,10 @@ impl<K: Clone + Debug + Display + Eq + Hash> Ledger<K> {
         // Only the loser has something to mend.
         let problem = Problem {
             part: Some(key.to_string()),
-            reason: "Duplicate",
-            message: format!("{} holds this object too, and counts", winner.display()),
+            mistake: Mistake::duplicate(format!(
+                "{} holds this object too, and counts",
+                winner.display()
+            )),
             kept: false,
         };
         match self.files.get_mut(&loser).filter(|_| wins) {
@@ -356,7 +422,7 @@ mod tests {
         Entry {
             key: key.into(),
             fingerprint: 99,
-            value: Err("no port".into()),
+            value: Err(Mistake::invalid("no port".into())),
         }
     }
 
@@ -395,6 +461,11 @@ mod tests {
         assert_eq!(outcome.set, [("y".into(), 2)]);
         assert!(outcome.removed.is_empty());
         assert_eq!(book.problems().next().unwrap().1.len(), 2);
+        let refused = book.refused().map(|(key, _, kept)| (key.as_str(), kept));
+        assert_eq!(
+            refused.collect::<BTreeSet<_>>(),
+            BTreeSet::from([("new", false), ("x", true)])
+        );
         // Mended to what it was: nothing to tell, and nothing is wrong any more.
         assert!(
             read(&mut book, "a", vec![good("x", 1), good("y", 2)])
@@ -493,6 +564,9 @@ mod tests {
         let mut book = Book::new();
         let outcome = read(&mut book, "a", vec![good("x", 1), good("x", 2)]);
         assert_eq!(outcome.set, [("x".into(), 1)]);
-        assert_eq!(book.problems().next().unwrap().1[0].reason, "Duplicate");
+        assert_eq!(
+            book.problems().next().unwrap().1[0].mistake.reason,
+            "Duplicate"
+        );
     }
 }

@@ -9,7 +9,10 @@ mod decode;
 mod dirty;
 mod files;
 mod ledger;
+mod reading;
 pub(crate) mod records;
+mod refusals;
+mod report;
 mod watch;
 mod yaml;
 

@@ -6,17 +6,16 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use notify::{RecursiveMode, Watcher as _};
-use serde_json::{Value, json};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 use yusur_planner::{Change, ObjectRef};
 
 use super::copies::Copies;
-use super::decode::{self, Document};
 use super::dirty::{Dirty, Wake};
 use super::files::{self, Stamp, Unusable};
-use super::ledger::{Entry, Ledger, Problem};
+use super::ledger::Ledger;
+use super::reading::{self, Decoded, Reader, Reading};
 use super::records::Records;
-use super::{KINDS, Options, tell, yaml};
+use super::{KINDS, Options, tell};
 use crate::source::{self, Sender, SourceEvent};
 
 /// The engine has gone.
@@ -31,8 +30,8 @@ const ABSENCE: Duration = Duration::from_millis(500);
 /// still be written.
 const SOON: Duration = Duration::from_secs(1);
 
-/// What is added to a problem where there is a state to keep.
-const KEPT: &str = "; its last good state stays";
+/// How long a start waits for large files before it goes on without them: their part of the objects counts as unknown then.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the copies of good manifests are, in the status directory.
 const LAST_GOOD: &str = "last-good";
@@ -50,35 +49,31 @@ struct News {
 
 /// The source's state; lives on its own thread.
 pub(super) struct Watcher {
-    options: Options,
-    records: Records,
+    pub(super) options: Options,
+    pub(super) records: Records,
     copies: Copies,
-    sender: Sender,
+    reader: Reader,
+    pub(super) sender: Sender,
     inotify: notify::RecommendedWatcher,
     /// Directories that cannot be watched.
     unwatchable: BTreeSet<PathBuf>,
     /// Files that have gone, and when that is believed.
     leaving: BTreeMap<PathBuf, Instant>,
-    ledger: Ledger<ObjectRef>,
+    pub(super) ledger: Ledger<ObjectRef>,
     stamps: HashMap<PathBuf, Stamp>,
     /// Problems told, by subject.
-    told: BTreeMap<String, source::Problem>,
+    pub(super) told: BTreeMap<String, source::Problem>,
+    /// Objects whose status says that they are refused.
+    pub(super) refused: HashMap<ObjectRef, String>,
     /// Directories that could not be read, and why.
-    unreadable: BTreeMap<PathBuf, String>,
+    pub(super) unreadable: BTreeMap<PathBuf, String>,
     foreign: BTreeSet<String>,
+    started: Instant,
     listed: bool,
     /// Whether the last look through the directory passed over a file that somebody may still be writing.
     unsettled: bool,
     /// Whether the engine was told that part of the directory is unknown.
     unknown: bool,
-}
-
-/// What the documents of one file are.
-struct Decoded {
-    /// How many there are, also of kinds that are not ours.
-    documents: usize,
-    entries: Vec<Entry<ObjectRef, Option<Box<Change>>>>,
-    problems: Vec<Problem>,
 }
 
 // === impl Watcher ===
@@ -91,15 +86,19 @@ impl Watcher {
         sender: Sender,
         wake: mpsc::Sender<Wake>,
     ) -> notify::Result<Self> {
+        let events = wake.clone();
         let inotify = notify::recommended_watcher(move |event| {
             // The thread has ended: nobody is interested.
-            let _ = wake.send(Wake::Event(event));
+            let _ = events.send(Wake::Event(event));
         })?;
-        let copies = Copies::new(&options.directory, records.directory().join(LAST_GOOD));
+        let kept = records.directory().join(LAST_GOOD);
+        let copies = Copies::new(&options.directory, kept, records.base());
+        let reader = Reader::new(records.clone(), copies.clone(), wake);
         let mut watcher = Self {
             options,
             records,
             copies,
+            reader,
             sender,
             inotify,
             unwatchable: BTreeSet::new(),
@@ -107,8 +106,10 @@ impl Watcher {
             ledger: Ledger::new(),
             stamps: HashMap::new(),
             told: BTreeMap::new(),
+            refused: HashMap::new(),
             unreadable: BTreeMap::new(),
             foreign: BTreeSet::new(),
+            started: Instant::now(),
             listed: false,
             unsettled: false,
             unknown: false,
@@ -147,9 +148,10 @@ impl Watcher {
             Some(self.options.rescan).filter(|rescan| !rescan.is_zero())
         };
         let look = interval.map(|interval| looked + interval);
+        let overdue = (!self.listed).then(|| self.started + PATIENCE);
         while dirty.is_empty() {
             let believed = self.leaving.values().min().copied();
-            let first = match look.into_iter().chain(believed).min() {
+            let first = match look.into_iter().chain(believed).chain(overdue).min() {
                 None => wakes.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(next) => wakes.recv_timeout(next.saturating_duration_since(Instant::now())),
             };
@@ -158,6 +160,7 @@ impl Watcher {
                 Err(RecvTimeoutError::Timeout) => {
                     let now = Instant::now();
                     dirty.everything = look.is_some_and(|look| look <= now);
+                    dirty.overdue = overdue.is_some_and(|overdue| overdue <= now);
                     let due = self.leaving.iter().filter(|(_, due)| **due <= now);
                     dirty.paths.extend(due.map(|(path, _)| path.clone()));
                 }
@@ -174,21 +177,24 @@ impl Watcher {
     fn process(&mut self, dirty: Dirty) -> Result<(), Gone> {
         let seen = Instant::now();
         let mut news = News::default();
-        if dirty.everything {
-            self.look(&mut news);
+        if !dirty.read.is_empty() {
+            self.reader.done();
         }
-        for volume in dirty.swapped {
-            self.swapped(&volume, &mut news);
-        }
-        for path in dirty.paths {
-            self.visit(&path, &mut news);
-        }
-        // Of an object that one file gave up another may hold a copy.
-        while let Some(path) = news.reread.pop_first() {
-            self.read(&path, &mut news);
+        if let Err(error) = std::fs::read_dir(&self.options.directory) {
+            self.absent(&error);
+        } else {
+            self.examine(dirty, &mut news);
         }
         self.deliver(news, seen)?;
         self.report()?;
+        let (ledger, reader) = (&self.ledger, &mut self.reader);
+        let going_on = reader.go_on(|path| (ledger.was_read(path), ledger.fingerprints(path)));
+        if let Err(error) = going_on {
+            error!(%error, "large manifests cannot be read: there can be no thread for it");
+        }
+        if !self.listed && !self.reader.is_idle() && self.started.elapsed() < PATIENCE {
+            return Ok(());
+        }
         let unknown = !self.ledger.complete() || !self.unreadable.is_empty();
         if self.unknown != unknown {
             self.unknown = unknown;
@@ -207,6 +213,48 @@ impl Watcher {
             }
         }
         Ok(())
+    }
+
+    /// The manifest directory itself is not there: moved away, not mounted, being replaced. That says nothing about what was
+    /// in it, whatever events there were: all stays, and is looked for again.
+    fn absent(&mut self, error: &std::io::Error) {
+        self.leaving.clear();
+        self.reader.forget();
+        let root = self.options.directory.clone();
+        self.unreadable.insert(root, error.to_string());
+    }
+
+    fn examine(&mut self, dirty: Dirty, news: &mut News) {
+        for reading in dirty.read {
+            if reading.stamp.is_some() && reading.stamp == files::stamp(&reading.path) {
+                self.take(reading, news);
+            } else {
+                // It has changed meanwhile.
+                self.read(&reading.path, news);
+            }
+        }
+        if dirty.everything {
+            self.look(news);
+        }
+        for volume in dirty.swapped {
+            self.swapped(&volume, news);
+        }
+        let mut searched: Option<PathBuf> = None;
+        for path in dirty.paths {
+            // All that is in a directory was found with it: of three hundred nested ones, just made, each is searched once.
+            let found = searched
+                .as_ref()
+                .is_some_and(|above| path.starts_with(above));
+            if found && path.symlink_metadata().is_ok() {
+                self.leaving.remove(&path);
+            } else if self.visit(&path, news) {
+                searched = Some(path);
+            }
+        }
+        // Of an object that one file gave up another may hold a copy.
+        while let Some(path) = news.reread.pop_first() {
+            self.read(&path, news);
+        }
     }
 
     /// Removes what is remembered of objects and files that have gone while nobody was looking.
@@ -252,8 +300,8 @@ impl Watcher {
         }
     }
 
-    /// Looks at one path that something happened to.
-    fn visit(&mut self, path: &Path, news: &mut News) {
+    /// Looks at one path that something happened to. Returns whether it is a directory, with all in it.
+    fn visit(&mut self, path: &Path, news: &mut News) -> bool {
         let there = std::fs::symlink_metadata(path);
         if there.is_ok() {
             self.leaving.remove(path);
@@ -268,6 +316,7 @@ impl Watcher {
                 for file in found.files {
                     self.read(&file, news);
                 }
+                return true;
             }
             Ok(_) if files::is_manifest(path) => self.read(path, news),
             Ok(_) => {}
@@ -277,6 +326,7 @@ impl Watcher {
                 self.vanished(path, news);
             }
         }
+        false
     }
 
     /// The links of a volume lead elsewhere. What they lead to is complete.
@@ -300,7 +350,10 @@ impl Watcher {
             }
             let due = self.leaving.get(&file).copied();
             if due.is_some_and(|due| due <= now) {
-                self.remove(&file, news);
+                // It may have gone with the directory of all manifests, which is no deletion.
+                if self.options.directory.is_dir() {
+                    self.remove(&file, news);
+                }
             } else if due.is_none() {
                 self.leaving.insert(file, now + ABSENCE);
             }
@@ -317,104 +370,55 @@ impl Watcher {
         news.reread.extend(outcome.reread);
     }
 
-    /// Reads one file. What cannot be used leaves the ledger's objects of it as they were.
+    /// Reads one file, at once or, if it is large, soon.
     fn read(&mut self, path: &Path, news: &mut News) {
-        let content = match files::read(path) {
+        if self.reader.accepts(path) {
+            return self.ledger.announce(path);
+        }
+        let ledger = &self.ledger;
+        let known = |object: &ObjectRef, hash| ledger.unchanged(path, object, hash);
+        let was_read = ledger.was_read(path);
+        let reading = reading::read(path, was_read, known, &self.records, &self.copies);
+        self.take(reading, news);
+    }
+
+    /// Takes in what a file holds. What cannot be used leaves the ledger's objects of it as they were.
+    fn take(&mut self, reading: Reading, news: &mut News) {
+        let Reading {
+            path,
+            stamp,
+            content,
+            last_good,
+        } = reading;
+        if let Some(stamp) = stamp {
+            self.stamps.insert(path.clone(), stamp);
+        }
+        // Unless somebody has told meanwhile what is in the file.
+        if let Some(last_good) = last_good.filter(|_| !self.ledger.was_read(&path)) {
+            let (file, objects) = (path.display(), last_good.entries.len());
+            info!(%file, objects, "broken; its last good objects are used");
+            self.enter(&path, last_good, news);
+        }
+        let (decoded, text) = match content {
             Ok(content) => content,
-            Err(Unusable::Missing) => return self.vanished(path, news),
+            Err(Unusable::Missing) => return self.vanished(&path, news),
             Err(Unusable::Unreadable(reason, message)) => {
-                if let Some(stamp) = files::stamp(path) {
-                    self.stamps.insert(path.to_path_buf(), stamp);
-                }
-                self.recall(path, |_| true, news);
-                return self.ledger.unreadable(path, reason, message);
+                return self.ledger.unreadable(&path, reason, message);
             }
         };
-        self.stamps.insert(path.to_path_buf(), content.stamp);
-        let decoded = match self.decode(path, &content.text) {
-            Ok(decoded) => decoded,
-            Err(message) => {
-                self.recall(path, |_| true, news);
-                return self.ledger.unreadable(path, "Syntax", message);
-            }
-        };
-        if decoded.documents == 0 {
-            self.recall(path, |_| true, news);
-            if self.ledger.held_by(path) > 0 {
-                let message = "it is empty now, as a file that somebody began to write; delete it to remove its objects";
-                return self.ledger.unreadable(path, "Empty", message.to_owned());
+        for kind in &decoded.foreign {
+            if self.foreign.insert(kind.clone()) {
+                info!(kind, file = %path.display(), "objects of this kind are left alone");
             }
         }
-        let bad: BTreeSet<ObjectRef> = decoded
-            .entries
-            .iter()
-            .filter(|entry| entry.value.is_err())
-            .map(|entry| entry.key.clone())
-            .collect();
-        if bad.is_empty() && decoded.problems.is_empty() {
-            self.copies.keep(path, &content.text);
-        } else {
-            self.recall(path, |object| bad.contains(object), news);
+        if decoded.documents == 0 && self.ledger.held_by(&path) > 0 {
+            let message = "it is empty now, as a file that somebody began to write; delete it to remove its objects";
+            return self.ledger.unreadable(&path, "Empty", message.to_owned());
         }
-        self.enter(path, decoded, news);
-    }
-
-    /// A file that has not been read in this run is broken: what its last good copy says of these objects counts.
-    fn recall(&mut self, path: &Path, of: impl Fn(&ObjectRef) -> bool, news: &mut News) {
-        if self.ledger.was_read(path) {
-            return;
+        if decoded.is_good() {
+            self.copies.keep(&path, &text);
         }
-        let Some(text) = self.copies.recall(path) else {
-            return;
-        };
-        let Ok(mut decoded) = self.decode(path, &text) else {
-            return;
-        };
-        decoded
-            .entries
-            .retain(|entry| of(&entry.key) && entry.value.is_ok());
-        decoded.problems.clear();
-        info!(file = %path.display(), objects = decoded.entries.len(), "broken; its last good objects are used");
-        self.enter(path, decoded, news);
-    }
-
-    /// Takes a file's documents apart; fails where it is no YAML as far as its end.
-    fn decode(&mut self, path: &Path, text: &[u8]) -> Result<Decoded, String> {
-        let mut decoded = Decoded {
-            documents: 0,
-            entries: Vec::new(),
-            problems: Vec::new(),
-        };
-        let (ledger, records, foreign) = (&self.ledger, &self.records, &mut self.foreign);
-        yaml::each(text, |value| {
-            decoded.documents += 1;
-            let known =
-                |object: &ObjectRef, fingerprint| ledger.unchanged(path, object, fingerprint);
-            match decode::document(value, records, known) {
-                Document::Ours {
-                    object,
-                    fingerprint,
-                    change,
-                } => decoded.entries.push(Entry {
-                    key: object,
-                    fingerprint,
-                    value: change,
-                }),
-                Document::Nameless(message) => decoded.problems.push(Problem {
-                    part: Some(format!("document {}", decoded.documents)),
-                    reason: "Invalid",
-                    message,
-                    kept: false,
-                }),
-                Document::Foreign(kind) => {
-                    if !foreign.contains(&kind) {
-                        info!(kind, file = %path.display(), "objects of this kind are left alone");
-                        foreign.insert(kind);
-                    }
-                }
-            }
-        })?;
-        Ok(decoded)
+        self.enter(&path, decoded, news);
     }
 
     fn enter(&mut self, path: &Path, decoded: Decoded, news: &mut News) {
@@ -490,80 +494,5 @@ impl Watcher {
             )?;
         }
         Ok(())
-    }
-
-    /// Says what has become wrong or well.
-    fn report(&mut self) -> Result<(), Gone> {
-        let now = self.problems();
-        if now == self.told {
-            return Ok(());
-        }
-        // Written down before it is told: who reads of it elsewhere finds it there.
-        let list: Vec<Value> = now
-            .iter()
-            .map(|(subject, problem)| json!({"subject": subject, "reason": problem.reason, "message": problem.message}))
-            .collect();
-        self.records.problems(&list);
-        for (subject, problem) in &now {
-            if self.told.get(subject) != Some(problem) {
-                let source::Problem { reason, message } = problem;
-                warn!(subject, reason, "{message}");
-                self.tell_problem(subject, Some(problem.clone()))?;
-            }
-        }
-        for subject in self
-            .told
-            .keys()
-            .filter(|subject| !now.contains_key(*subject))
-        {
-            info!(subject, "mended");
-            self.tell_problem(subject, None)?;
-        }
-        self.told = now;
-        Ok(())
-    }
-
-    fn tell_problem(&self, subject: &str, problem: Option<source::Problem>) -> Result<(), Gone> {
-        tell(
-            &self.sender,
-            SourceEvent::Problem {
-                subject: subject.to_owned(),
-                object: None,
-                problem,
-            },
-        )
-    }
-
-    /// All that is wrong, by subject.
-    fn problems(&self) -> BTreeMap<String, source::Problem> {
-        let mut now = BTreeMap::new();
-        for (path, problems) in self.ledger.problems() {
-            let file = path
-                .strip_prefix(&self.options.directory)
-                .unwrap_or(path)
-                .display();
-            for problem in problems {
-                let subject = match &problem.part {
-                    Some(part) => format!("{file}: {part}"),
-                    None => file.to_string(),
-                };
-                let kept = if problem.kept { KEPT } else { "" };
-                now.insert(
-                    subject,
-                    source::Problem {
-                        reason: problem.reason,
-                        message: format!("{}{kept}", problem.message),
-                    },
-                );
-            }
-        }
-        for (path, message) in &self.unreadable {
-            let problem = source::Problem {
-                reason: "Unreadable",
-                message: format!("{message}{KEPT}"),
-            };
-            now.insert(path.display().to_string(), problem);
-        }
-        now
     }
 }
