@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 use yusur_planner::Severity;
 
-use super::{Finished, StatusQueue, StatusWrite};
+use super::{Finished, Job, StatusQueue, StatusWrite};
 use crate::metrics::{Metrics, Outcome};
 use crate::source::manifests::Records;
 
@@ -23,9 +23,9 @@ pub async fn run(queue: StatusQueue, records: Records, metrics: Metrics) {
             for (object, uid) in &batch.gone {
                 files.forget(object, Some(uid));
             }
-            let write = |write: StatusWrite| {
-                let result = put(&files, &write);
-                (write, result)
+            let write = |job: Job| {
+                let result = put(&files, &job.write);
+                (job, result)
             };
             batch.writes.into_iter().map(write).collect::<Vec<_>>()
         });
@@ -34,30 +34,21 @@ pub async fn run(queue: StatusQueue, records: Records, metrics: Metrics) {
         }
         // The closure does not panic, and the runtime waits for it.
         let Ok(written) = written.await else { return };
-        let mut failed = Vec::new();
-        for (write, result) in written {
+        for (job, result) in written {
             match result {
                 Ok(end) => {
                     metrics.status_written(Outcome::Ok);
-                    announce(&write);
-                    queue.finish(write, end);
+                    announce(&job.write);
+                    queue.finish(job, end);
                 }
                 Err(error) => {
                     metrics.status_written(Outcome::Failed);
-                    warn!(object = %write.object, %error, "the status cannot be written; trying again");
-                    failed.push(write);
+                    warn!(object = %job.write.object, %error, "the status cannot be written; trying again");
+                    queue.retry(job, Some(PAUSE));
                 }
             }
         }
-        if !failed.is_empty() {
-            tokio::time::sleep(PAUSE).await;
-            for write in failed
-                .into_iter()
-                .filter(|write| !queue.superseded(&write.object))
-            {
-                queue.push(write);
-            }
-        }
+        queue.measure(&metrics);
     }
 }
 
