@@ -6,6 +6,7 @@
 //! installed it (`NB_Global.hv_cfg` caught up with the `nb_cfg` of that moment).
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -68,6 +69,14 @@ pub struct Metrics {
     pub mass_deletion_blocked: Gauge,
     /// Status writes, by how they ended.
     pub status_writes: Family<ResultLabel, Counter>,
+    /// Statuses that are not written yet, by what they wait for.
+    pub status_queue: Family<PriorityLabel, Gauge>,
+    /// Status writes on their way.
+    pub status_in_flight: Gauge,
+    /// How many may be on their way, as far as the API server's answers allow; below one there are pauses between them.
+    pub status_limit: Family<PriorityLabel, Gauge<f64, AtomicU64>>,
+    /// Objects whose status is refused.
+    pub status_refused: Gauge,
     /// The Northbound's `nb_cfg` less what all chassis have reached.
     pub live_lag: Gauge,
     /// The Southbound's `nb_cfg` less what the chassis has reached.
@@ -105,6 +114,13 @@ pub enum Outcome {
 pub struct ReasonLabel {
     /// One word.
     pub reason: &'static str,
+}
+
+/// Who waits for a status, or why it waits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PriorityLabel {
+    /// One word.
+    pub priority: &'static str,
 }
 
 /// A kind of object.
@@ -200,6 +216,10 @@ impl Metrics {
             fenced: Counter::default(),
             mass_deletion_blocked: Gauge::default(),
             status_writes: Family::default(),
+            status_queue: Family::default(),
+            status_in_flight: Gauge::default(),
+            status_limit: Family::default(),
+            status_refused: Gauge::default(),
             live_lag: Gauge::default(),
             chassis_lag: Family::default(),
             gateway_moves: Family::default(),
@@ -324,6 +344,26 @@ impl Metrics {
             m.status_writes.clone(),
         );
         r.register(
+            "status_queue",
+            "Statuses that are not written yet, by what they wait for",
+            m.status_queue.clone(),
+        );
+        r.register(
+            "status_in_flight",
+            "Status writes on their way",
+            m.status_in_flight.clone(),
+        );
+        r.register(
+            "status_limit",
+            "Status writes that may be on their way, as far as the API server's answers allow",
+            m.status_limit.clone(),
+        );
+        r.register(
+            "status_refused",
+            "Objects whose status is refused; tried again when they change, and every few minutes",
+            m.status_refused.clone(),
+        );
+        r.register(
             "live_lag",
             "nb_cfg of the Northbound less what every chassis has reached (hv_cfg)",
             m.live_lag.clone(),
@@ -355,6 +395,21 @@ impl Metrics {
         self.transactions
             .get_or_create(&ResultLabel { result })
             .inc();
+    }
+
+    /// Sets how many statuses wait for what the word says.
+    pub fn status_queued(&self, priority: &'static str, count: usize) {
+        self.status_queue
+            .get_or_create(&PriorityLabel { priority })
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how many writes may be on their way: of what somebody waits for, and of the backlog.
+    pub fn status_limits(&self, (changed, backlog): (f64, f64)) {
+        for (priority, limit) in [("changed", changed), ("backlog", backlog)] {
+            let label = PriorityLabel { priority };
+            self.status_limit.get_or_create(&label).set(limit);
+        }
     }
 
     /// Notes how a status write ended.

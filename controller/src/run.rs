@@ -88,7 +88,12 @@ pub async fn run(cli: Cli, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let (status, receipts) = StatusQueue::new();
+    // Files can be written as often as there is something to say.
+    let interval = match cli.source.manifests {
+        Some(_) => Duration::ZERO,
+        None => status::kubernetes::INTERVAL,
+    };
+    let (status, receipts) = StatusQueue::new(interval);
     let origin = match &cli.source.manifests {
         Some(directory) => from_manifests(directory, &cli, &client, &status, &metrics)?,
         None => from_kubernetes(&cli, &status, &metrics).await?,
@@ -208,7 +213,7 @@ async fn from_kubernetes(
     let (elector, leadership) = leadership::channel();
     let (source, sources) = Kubernetes::start(&client);
     let writer = tokio::spawn(status::kubernetes::run(
-        client.clone(),
+        kubernetes::connect_without_retries(cli.source.kubeconfig.as_deref()).await?,
         status.clone(),
         options.identity.clone(),
         options.reference(),

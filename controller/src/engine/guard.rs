@@ -105,6 +105,12 @@ impl Guard {
         }
     }
 
+    /// Whether there is the object.
+    pub(super) fn knows(&self, object: &ObjectRef) -> bool {
+        let known = self.known.get(&object.kind);
+        known.is_some_and(|known| known.contains(&object.name))
+    }
+
     /// A list has ended: the objects that it did not tell.
     pub(super) fn list_ended(&mut self, kind: Kind) -> Vec<ObjectRef> {
         self.unlisted.remove(&kind);

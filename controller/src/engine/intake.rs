@@ -61,7 +61,16 @@ impl Engine {
         }
         let standby = self.parts.authority.standing(seen) == Standing::Standby;
         self.desk.seed(&change, standby);
+        self.parts.status.touch(&object);
+        let before = self.inventory.dirty();
         self.inventory.apply(change);
+        // Before all objects are known, they are not changes but what a start finds.
+        if self.inventory.dirty() > before
+            && self.guard.is_complete()
+            && let Some(unit) = object.unit()
+        {
+            self.untold.change(unit);
+        }
         self.seen.push(seen);
     }
 
@@ -69,6 +78,9 @@ impl Engine {
         self.guard.removed(&object);
         if let Some(uid) = self.desk.forget(&object) {
             self.parts.status.forget(object.clone(), uid);
+        }
+        if let Some(unit) = object.unit() {
+            self.untold.forget(&unit);
         }
         self.inventory.apply(Change::Removed(object));
         self.seen.push(seen);
@@ -134,11 +146,8 @@ impl Engine {
             };
             // Without a uid: whatever object has the name now.
             let write = StatusWrite {
-                object,
-                uid: String::new(),
-                status: None,
                 events: vec![event],
-                record: Vec::new(),
+                ..StatusWrite::events(object, String::new())
             };
             self.parts.status.push(write);
         }

@@ -13,6 +13,7 @@ mod intake;
 mod lanes;
 mod live;
 mod outcome;
+mod telling;
 mod waits;
 
 use std::collections::VecDeque;
@@ -20,7 +21,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::jiff::Timestamp;
 use ovsdb::model::Name;
 use ovsdb::{Changes, Client, Event, State};
 use tokio::sync::{mpsc, watch};
@@ -35,13 +35,14 @@ use self::guard::Guard;
 use self::holds::{Cause, Holds};
 use self::lanes::{Cargo, Flight, Landed, Lanes, Which};
 use self::live::{Counters, Live, NB_GLOBAL};
+use self::telling::Untold;
 use self::waits::{AWAITING_NORTHD, Waits};
 use crate::http::{Check, Health, HealthRequests};
 use crate::metrics::{DatabaseLabel, KindLabel, Metrics, ReasonLabel, TableLabel};
 use crate::source::{SourceEvent, Sources};
 use crate::southbound::Serving;
-use crate::status::desk::{Decision, Desk};
-use crate::status::{Finished, Receipt, StatusQueue};
+use crate::status::desk::Desk;
+use crate::status::{Receipt, StatusQueue};
 
 /// Units planned at a time: enough to make transactions large, few enough that what comes in does not wait for long. More
 /// would not be quicker: ovsdb-server takes half as long again over the same rows in transactions of five times the size.
@@ -49,12 +50,6 @@ const UNITS: usize = 128;
 
 /// A plan of more units than this is a large one.
 const MANY: usize = 64;
-
-/// How long words wait for the rows of large plans, at the longest.
-const SILENCE: Duration = Duration::from_secs(10);
-
-/// How many units are looked at again in one go: few enough to hold nothing up.
-const AGAIN: usize = 16;
 
 /// Operations of one transaction.
 const OPERATIONS: usize = 4000;
@@ -150,7 +145,7 @@ pub struct Engine {
     /// Since when plans have been large.
     behind: Option<Instant>,
     /// Units of which nothing was told meanwhile.
-    untold: VecDeque<Unit>,
+    untold: Untold,
     /// Something may have changed since the gauges were set.
     unmeasured: bool,
 }
@@ -213,7 +208,7 @@ impl Engine {
             started: Instant::now(),
             converged: false,
             behind: None,
-            untold: VecDeque::new(),
+            untold: Untold::default(),
             unmeasured: true,
             parts,
         }
@@ -638,57 +633,6 @@ impl Engine {
         }
     }
 
-    /// Hands some verdicts to the status desk; few at a time, so that they hold nothing up.
-    fn tell_some(&mut self) {
-        const SOME: usize = 64;
-        if self.verdicts.is_empty() {
-            return;
-        }
-        let now = Timestamp::now();
-        for verdict in self.verdicts.drain(..self.verdicts.len().min(SOME)) {
-            match self.desk.judge(&verdict, now) {
-                Ok(Decision::Unchanged) => {
-                    self.inventory.recorded(&verdict.unit, &verdict.record())
-                }
-                Ok(Decision::Write(write)) => self.parts.status.push(*write),
-                Err(error) => {
-                    error!(unit = %verdict.unit, %error, "a status cannot be written as JSON")
-                }
-            }
-        }
-    }
-
-    /// What follows from a plan for its objects. Rows before words: of a large plan only what others wait for is told at
-    /// once, and the rest when there is time; ten thousand statuses in waiting would take a good part of the memory.
-    fn say(&mut self, verdicts: impl IntoIterator<Item = Verdict>) {
-        for verdict in verdicts {
-            if self.behind.is_some() && !verdict.record_first {
-                self.untold.push_back(verdict.unit);
-            } else {
-                self.verdicts.push_back(verdict);
-            }
-        }
-    }
-
-    /// Whether there is time to look again at units of which nothing was told.
-    fn has_time(&self) -> bool {
-        !self.untold.is_empty()
-            && self.behind.is_none_or(|since| since.elapsed() > SILENCE)
-            && self.lanes.are_done()
-            && self.inventory.dirty() == 0
-            && self.verdicts.is_empty()
-            && self.parts.status.len() < AGAIN
-    }
-
-    /// Looks again at some units of which nothing was told: as a rule there is nothing to write, and what is to be told is
-    /// found out anew.
-    fn look_again(&mut self) {
-        if self.has_time() {
-            let units: Vec<Unit> = self.untold.drain(..self.untold.len().min(AGAIN)).collect();
-            self.inventory.put_back(&units);
-        }
-    }
-
     /// When to look again although nothing happens. What was due `now` has been seen to, or waits for something else.
     fn next_wake(&self, now: Instant) -> Option<Instant> {
         if self.lanes.any_flies() {
@@ -697,7 +641,10 @@ impl Engine {
         if self.has_time() {
             return Some(now);
         }
+        // What was written makes room, of which nothing else tells where it failed.
+        let more = (self.untold.len() > 0).then(|| now + Duration::from_secs(1));
         [
+            more,
             self.pause.until,
             self.holds.next(),
             self.live.due(now),
@@ -715,27 +662,6 @@ impl Engine {
         .flatten()
         .filter(|moment| *moment > now)
         .min()
-    }
-
-    /// A status has been written, or could not be.
-    fn receipt(&mut self, receipt: &Receipt) {
-        let write = &receipt.write;
-        match &receipt.end {
-            Finished::Written => {
-                if let Some(unit) = write.object.unit() {
-                    self.inventory.recorded(&unit, &write.record);
-                }
-            }
-            Finished::Gone => {
-                debug!(object = %write.object, "gone before its status could be written");
-            }
-            Finished::Withdrawn => {
-                self.desk.forget(&write.object);
-            }
-            Finished::Refused(reason) => {
-                error!(object = %write.object, reason, "the status was refused")
-            }
-        }
     }
 
     /// How the engine is.
@@ -782,6 +708,7 @@ impl Engine {
     fn measure(&mut self) {
         let metrics = &self.parts.metrics;
         metrics.queued_units.set(self.inventory.dirty() as i64);
+        metrics.status_queued("untold", self.untold.len());
         let database = DatabaseLabel {
             database: "OVN_Northbound",
         };

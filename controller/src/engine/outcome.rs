@@ -207,11 +207,8 @@ impl Engine {
                     message: message.into(),
                 };
                 let write = StatusWrite {
-                    object,
-                    uid: String::new(),
-                    status: None,
                     events: vec![event],
-                    record: Vec::new(),
+                    ..StatusWrite::events(object, String::new())
                 };
                 self.parts.status.push(write);
             }

@@ -3,7 +3,7 @@
 //!
 //! It remembers what each object was last told, in a form small enough for a hundred thousand of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -12,7 +12,7 @@ use serde::Serialize;
 use yusur_crds::{
     EipGatewayStatus, EipStatus, SubnetStatus, VNicStatus, VpcStatus, YusurServiceStatus,
 };
-use yusur_planner::{Change, Object, ObjectRef, Status, Truth, Uid, Verdict};
+use yusur_planner::{Change, Name, Object, ObjectRef, Status, Truth, Uid, Verdict};
 
 use super::{StatusText, StatusWrite};
 
@@ -20,8 +20,7 @@ use super::{StatusText, StatusWrite};
 #[derive(Debug, Default)]
 pub struct Desk {
     published: HashMap<ObjectRef, Published>,
-    /// Types and reasons of conditions: a few dozen.
-    words: Vec<Box<str>>,
+    words: Words,
     hasher: RandomState,
 }
 
@@ -37,16 +36,21 @@ struct Published {
 /// One condition, without what changes from word to word.
 #[derive(Debug, PartialEq, Eq)]
 struct Told {
-    kind: Word,
-    reason: Word,
+    kind: Name,
+    reason: Name,
     status: Truth,
     /// Seconds since 1970.
     since: i64,
 }
 
-/// The place of a word in [`Desk::words`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Word(u16);
+/// Types and reasons of conditions, each kept once: a few dozen of ours, and what others write into a status, as long as
+/// it stands there.
+#[derive(Debug, Default)]
+struct Words {
+    kept: HashSet<Name>,
+    /// How many were in use when it was last looked.
+    used: usize,
+}
 
 /// What comes of a verdict.
 #[derive(Debug, PartialEq)]
@@ -117,31 +121,17 @@ impl Desk {
         let mut told = Vec::with_capacity(conditions.len());
         for condition in conditions {
             told.push(Told {
-                kind: self.word(&condition.type_),
+                kind: self.words.keep(&condition.type_),
                 status: match condition.status.as_str() {
                     "True" => Truth::True,
                     "False" => Truth::False,
                     _ => Truth::Unknown,
                 },
-                reason: self.word(&condition.reason),
+                reason: self.words.keep(&condition.reason),
                 since: condition.last_transition_time.0.as_second(),
             });
         }
         told.into()
-    }
-
-    fn word(&mut self, text: &str) -> Word {
-        let at = self.words.iter().position(|word| **word == *text);
-        let at = at.unwrap_or_else(|| {
-            self.words.push(text.into());
-            self.words.len() - 1
-        });
-        // The reasons of others' conditions are not many either; if they were, the last would stand for all.
-        Word(u16::try_from(at).unwrap_or(u16::MAX))
-    }
-
-    fn text(&self, word: Word) -> &str {
-        self.words.get(usize::from(word.0)).map_or("", |text| text)
     }
 
     /// The object has gone; its uid, if it was ever told anything.
@@ -168,12 +158,8 @@ impl Desk {
             .get(&subject.object)
             .filter(|published| published.uid == *subject.uid);
         let since = |kind: &str, status: Truth| {
-            let was = before.and_then(|before| {
-                before
-                    .conditions
-                    .iter()
-                    .find(|was| self.text(was.kind) == kind)
-            });
+            let was =
+                before.and_then(|before| before.conditions.iter().find(|was| was.kind == kind));
             was.filter(|was| was.status == status)
                 .map_or(now.as_second(), |was| was.since)
         };
@@ -204,13 +190,10 @@ impl Desk {
         let was = before
             .map(|before| &before.conditions[..])
             .unwrap_or_default();
-        let events = verdict.events(was.iter().map(|was| {
-            (
-                self.text(was.kind),
-                was.status.as_str(),
-                self.text(was.reason),
-            )
-        }));
+        let events = verdict.events(
+            was.iter()
+                .map(|was| (was.kind.as_str(), was.status.as_str(), was.reason.as_str())),
+        );
         let write = StatusWrite {
             object: subject.object.clone(),
             uid: subject.uid.clone(),
@@ -225,6 +208,25 @@ impl Desk {
         };
         self.published.insert(subject.object.clone(), published);
         Ok(Decision::Write(Box::new(write)))
+    }
+}
+
+// === impl Words ===
+
+impl Words {
+    /// The word as it is kept.
+    fn keep(&mut self, word: &str) -> Name {
+        if let Some(kept) = self.kept.get(word) {
+            return kept.clone();
+        }
+        if self.kept.len() > 2 * self.used + 64 {
+            // Those that only this set holds are of no status any more.
+            self.kept.retain(|word| Name::strong_count(word) != Some(1));
+            self.used = self.kept.len();
+        }
+        let word = Name::from(word);
+        self.kept.insert(word.clone());
+        word
     }
 }
 
@@ -398,5 +400,32 @@ mod tests {
             Decision::Write(_)
         ));
         assert_eq!(desk.forget(&Change::Vpc(object).object()), Some("v".into()));
+    }
+
+    #[test]
+    fn words_that_no_status_has_any_more_are_forgotten() {
+        let mut desk = Desk::default();
+        let first = verdict(Truth::True, "Ready");
+        write(desk.judge(&first, at(100)).unwrap());
+        let mut object = Object {
+            meta: Meta {
+                name: "blue".into(),
+                ..Meta::default()
+            },
+            spec: serde_json::from_value(serde_json::json!({})).unwrap(),
+            status: None,
+        };
+        for n in 0..10_000 {
+            let condition = serde_json::json!({"type": "Odd", "status": "True", "reason": format!("Reason{n}"),
+                "message": "", "lastTransitionTime": "2026-01-02T03:04:05Z"});
+            let status = serde_json::json!({ "conditions": [condition] });
+            object.status = Some(serde_json::from_value(status).unwrap());
+            object.meta.uid = n.to_string();
+            desk.seed(&Change::Vpc(object.clone()), false);
+        }
+        assert!(desk.words.kept.len() < 200, "{}", desk.words.kept.len());
+        // Those in use are not.
+        assert_eq!(desk.judge(&first, at(200)).unwrap(), Decision::Unchanged);
+        assert!(desk.words.kept.contains("BackendsReady") || desk.words.kept.contains("Ready"));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 use yusur_planner::Severity;
 
-use super::{Finished, StatusQueue, StatusWrite};
+use super::{Finished, Job, StatusQueue, StatusWrite};
 use crate::metrics::{Metrics, Outcome};
 use crate::source::manifests::Records;
 
@@ -24,9 +24,9 @@ pub async fn run(queue: StatusQueue, records: Records, metrics: Metrics) {
             for (object, uid) in &batch.gone {
                 files.forget(object, Some(uid));
             }
-            let write = |write: StatusWrite| {
-                let result = put(&files, &write);
-                (write, result)
+            let write = |job: Job| {
+                let result = put(&files, &job.write);
+                (job, result)
             };
             batch.writes.into_iter().map(write).collect::<Vec<_>>()
         });
@@ -35,39 +35,31 @@ pub async fn run(queue: StatusQueue, records: Records, metrics: Metrics) {
         }
         // The closure does not panic, and the runtime waits for it.
         let Ok(written) = written.await else { return };
-        let mut failed = Vec::new();
-        for (write, result) in written {
+        let (written_any, mut failed) = (!written.is_empty(), 0);
+        for (job, result) in written {
             match result {
                 Ok(end) => {
                     metrics.status_written(Outcome::Ok);
-                    announce(&write);
-                    queue.finish(write, end);
+                    announce(&job.write);
+                    queue.finish(job, end);
                 }
                 Err(error) => {
                     metrics.status_written(Outcome::Failed);
+                    failed += 1;
                     failures += 1;
                     // What is true of one file, as a full disk or a directory that is away, is true of all.
                     if failures.is_power_of_two() {
-                        warn!(object = %write.object, %error, failures, "the status cannot be written; trying again each second");
+                        warn!(object = %job.write.object, %error, failures, "the status cannot be written; trying again each second");
                     }
-                    failed.push(write);
+                    queue.retry(job, Some(PAUSE));
                 }
             }
         }
-        if failed.is_empty() {
-            if failures > 0 {
-                info!(failures, "the status can be written again");
-            }
+        if failed == 0 && written_any && failures > 0 {
+            info!(failures, "the status can be written again");
             failures = 0;
-        } else {
-            tokio::time::sleep(PAUSE).await;
-            for write in failed
-                .into_iter()
-                .filter(|write| !queue.superseded(&write.object))
-            {
-                queue.push(write);
-            }
         }
+        queue.measure(&metrics);
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod election;
+mod pace;
 mod support;
 mod watches;
 mod writer;

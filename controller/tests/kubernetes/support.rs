@@ -1,13 +1,19 @@
 //! An API server with the definitions and the rights of `manifests/`, and waiting for what a source tells.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::Client;
+use prometheus_client::registry::Registry;
 use serde_json::Value;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use yusur_controller::source::kubernetes::connect;
+use yusur_controller::metrics::{Metrics, Outcome, ResultLabel};
+use yusur_controller::source::kubernetes::lease::Options;
+use yusur_controller::source::kubernetes::{connect, connect_without_retries};
 use yusur_controller::source::{SourceEvent, Sources};
+use yusur_controller::status::{Finished, Receipt, StatusQueue, kubernetes};
 use yusur_testbed::kubernetes::{Access, ControlPlane, User};
 
 /// How long to wait for what must come. Only bounds a hang.
@@ -18,6 +24,65 @@ pub(crate) struct Cluster {
     pub(crate) kubernetes: ControlPlane,
     pub(crate) admin: Access,
     pub(crate) client: Client,
+    kubeconfig: PathBuf,
+}
+
+/// A status writer that runs.
+pub(crate) struct Writer {
+    pub(crate) queue: StatusQueue,
+    receipts: UnboundedReceiver<Receipt>,
+    metrics: Metrics,
+    task: JoinHandle<()>,
+}
+
+impl Writer {
+    /// With the controller's own rights.
+    pub(crate) async fn start(cluster: &Cluster) -> Self {
+        let client = connect_without_retries(Some(&cluster.kubeconfig)).await;
+        let (queue, receipts) = StatusQueue::new(kubernetes::INTERVAL);
+        let metrics = Metrics::register(&mut Registry::default());
+        let task = tokio::spawn(kubernetes::run(
+            client.expect("a client"),
+            queue.clone(),
+            "replica-1".into(),
+            Options::new("yusur-system", "yusur", Duration::from_secs(15)).reference(),
+            metrics.clone(),
+        ));
+        Self {
+            queue,
+            receipts,
+            metrics,
+            task,
+        }
+    }
+
+    /// The next write that has ended.
+    pub(crate) async fn receipt(&mut self) -> Receipt {
+        timeout(PATIENCE, self.receipts.recv())
+            .await
+            .expect("it ends")
+            .expect("the queue goes on")
+    }
+
+    /// How the next one has ended.
+    pub(crate) async fn finished(&mut self) -> Finished {
+        self.receipt().await.end
+    }
+
+    /// How many attempts have ended so.
+    pub(crate) fn attempts(&self, result: Outcome) -> u64 {
+        let label = ResultLabel { result };
+        self.metrics.status_writes.get_or_create(&label).get()
+    }
+
+    /// Writes what is left, and ends.
+    pub(crate) async fn stop(self) {
+        self.queue.close();
+        timeout(PATIENCE, self.task)
+            .await
+            .expect("it ends with the queue")
+            .expect("it ends well");
+    }
 }
 
 impl Cluster {
@@ -42,6 +107,7 @@ impl Cluster {
             kubernetes,
             admin,
             client,
+            kubeconfig,
         }
     }
 }

@@ -1,15 +1,11 @@
 //! Status and Events.
 
-use std::time::Duration;
-
-use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
-use yusur_controller::metrics::Metrics;
-use yusur_controller::source::kubernetes::lease::Options;
-use yusur_controller::status::{Finished, Receipt, StatusQueue, StatusWrite, kubernetes};
+use yusur_controller::metrics::Outcome;
+use yusur_controller::status::{Finished, StatusWrite};
 use yusur_planner::{Event, Kind, ObjectName, ObjectRef, Severity};
 
-use super::support::{Cluster, PATIENCE, eventually, items, vpc};
+use super::support::{Cluster, Writer, eventually, items, vpc};
 
 const PATH: &str = "/apis/yusur.io/v1alpha1/vpcs/red";
 const GATEWAY: &str = "/apis/yusur.io/v1alpha1/eipgateways/internet";
@@ -25,14 +21,6 @@ fn write(uid: &str, status: Value) -> StatusWrite {
         events: Vec::new(),
         record: Vec::new(),
     }
-}
-
-async fn finished(receipts: &mut tokio::sync::mpsc::UnboundedReceiver<Receipt>) -> Finished {
-    tokio::time::timeout(PATIENCE, receipts.recv())
-        .await
-        .expect("it ends")
-        .expect("the queue goes on")
-        .end
 }
 
 /// The controller's Events; others may be in the namespace, the API server's own for one.
@@ -56,15 +44,8 @@ async fn status_is_what_was_written_last_and_events_tell_of_it() {
         .expect("an answer")
         .expect("the Vpc");
     let uid = red["metadata"]["uid"].as_str().expect("a uid");
-    let (queue, mut receipts) = StatusQueue::new();
-    let metrics = Metrics::register(&mut Registry::default());
-    let writer = tokio::spawn(kubernetes::run(
-        cluster.client.clone(),
-        queue.clone(),
-        "replica-1".into(),
-        Options::new("yusur-system", "yusur", Duration::from_secs(15)).reference(),
-        metrics,
-    ));
+    let mut writer = Writer::start(&cluster).await;
+    let queue = writer.queue.clone();
 
     let condition = json!({"type": "Ready", "status": "True", "reason": "Ready", "message": "It is.",
         "lastTransitionTime": "2026-01-02T03:04:05Z", "observedGeneration": 1});
@@ -83,7 +64,7 @@ async fn status_is_what_was_written_last_and_events_tell_of_it() {
             json!({"logicalRouter": "r1", "observedGeneration": 1, "conditions": [condition]}),
         )
     });
-    assert_eq!(finished(&mut receipts).await, Finished::Written);
+    assert_eq!(writer.finished().await, Finished::Written);
     let status = cluster
         .admin
         .get(PATH)
@@ -115,14 +96,14 @@ async fn status_is_what_was_written_last_and_events_tell_of_it() {
         events: vec![event("ä".repeat(2000))],
         ..write(uid, json!({}))
     });
-    assert_eq!(finished(&mut receipts).await, Finished::Written);
+    assert_eq!(writer.finished().await, Finished::Written);
     let events = own_events(&cluster);
     assert_eq!(events.len(), 2, "{events:?}");
     assert!(events.iter().any(|event| event["series"]["count"] == 2));
 
     // What is no longer said goes.
     queue.push(write(uid, json!({"observedGeneration": 2})));
-    assert_eq!(finished(&mut receipts).await, Finished::Written);
+    assert_eq!(writer.finished().await, Finished::Written);
     let status = cluster
         .admin
         .get(PATH)
@@ -136,13 +117,13 @@ async fn status_is_what_was_written_last_and_events_tell_of_it() {
         "4d5d5b0c-0000-4000-8000-000000000000",
         json!({"observedGeneration": 3}),
     ));
-    assert_eq!(finished(&mut receipts).await, Finished::Gone);
+    assert_eq!(writer.finished().await, Finished::Gone);
     let mut nowhere = write(uid, json!({}));
     nowhere.object.name = ObjectName::cluster("nowhere");
     queue.push(nowhere);
-    assert_eq!(finished(&mut receipts).await, Finished::Gone);
+    assert_eq!(writer.finished().await, Finished::Gone);
     queue.push(write(uid, json!({"logicalRouter": 7})));
-    let refused = finished(&mut receipts).await;
+    let refused = writer.finished().await;
     assert!(
         matches!(&refused, Finished::Refused(words) if words.contains("logicalRouter")),
         "{refused:?}"
@@ -151,13 +132,16 @@ async fn status_is_what_was_written_last_and_events_tell_of_it() {
     // The API server is away: the write waits for it, and the newest wins.
     cluster.kubernetes.kill_api_server().expect("killed");
     queue.push(write(uid, json!({"observedGeneration": 4})));
-    eventually("the write is on its way", || queue.is_empty().then_some(())).await;
+    eventually("it was tried", || {
+        (writer.attempts(Outcome::Failed) > 0).then_some(())
+    })
+    .await;
     queue.push(write(uid, json!({"observedGeneration": 5})));
     cluster
         .kubernetes
         .start_api_server()
         .expect("started again");
-    assert_eq!(finished(&mut receipts).await, Finished::Written);
+    assert_eq!(writer.finished().await, Finished::Written);
     let status = cluster
         .admin
         .get(PATH)
@@ -166,8 +150,7 @@ async fn status_is_what_was_written_last_and_events_tell_of_it() {
         .clone();
     assert_eq!(status, json!({"observedGeneration": 5}));
 
-    queue.close();
-    writer.await.expect("it ends with the queue");
+    writer.stop().await;
 }
 
 /// What gateway nodes tell in an EipGateway's status stays, whatever the controller says anew.
@@ -181,14 +164,8 @@ async fn what_others_tell_of_a_gateway_stays() {
     let there = || admin.get(GATEWAY).expect("an answer").expect("the gateway");
     let created = there();
     let uid = created["metadata"]["uid"].as_str().expect("a uid");
-    let (queue, mut receipts) = StatusQueue::new();
-    let writer = tokio::spawn(kubernetes::run(
-        cluster.client.clone(),
-        queue.clone(),
-        "replica-1".into(),
-        Options::new("yusur-system", "yusur", Duration::from_secs(15)).reference(),
-        Metrics::register(&mut Registry::default()),
-    ));
+    let mut writer = Writer::start(&cluster).await;
+    let queue = writer.queue.clone();
     let tell = |uid: &str, status: serde_json::Value| {
         let mut write = write(uid, status);
         write.object = ObjectRef {
@@ -202,7 +179,7 @@ async fn what_others_tell_of_a_gateway_stays() {
     let own =
         json!({"observedGeneration": 1, "activeNode": "gw1", "serviceGateway": {"node": "gw1"}});
     tell(uid, own.clone());
-    assert_eq!(finished(&mut receipts).await, Finished::Written);
+    assert_eq!(writer.finished().await, Finished::Written);
     assert_eq!(there()["status"], own);
 
     let observe = |remaining: i32| {
@@ -219,7 +196,7 @@ async fn what_others_tell_of_a_gateway_stays() {
     };
     let ports = observe(60_000);
     tell(uid, json!({"observedGeneration": 2, "activeNode": "gw2"}));
-    assert_eq!(finished(&mut receipts).await, Finished::Written);
+    assert_eq!(writer.finished().await, Finished::Written);
     let expected = json!({"observedGeneration": 2, "activeNode": "gw2", "sourcePorts": ports});
     assert_eq!(there()["status"], expected);
 
@@ -232,14 +209,13 @@ async fn what_others_tell_of_a_gateway_stays() {
         "4d5d5b0c-0000-4000-8000-000000000000",
         json!({"observedGeneration": 3}),
     );
-    assert_eq!(finished(&mut receipts).await, Finished::Gone);
+    assert_eq!(writer.finished().await, Finished::Gone);
     tell(uid, json!({"activeNode": 7}));
-    let refused = finished(&mut receipts).await;
+    let refused = writer.finished().await;
     assert!(
         matches!(&refused, Finished::Refused(words) if words.contains("activeNode")),
         "{refused:?}"
     );
     assert_eq!(there()["status"], expected);
-    queue.close();
-    writer.await.expect("it ends with the queue");
+    writer.stop().await;
 }

@@ -13,6 +13,7 @@ mod floor;
 mod monitor;
 mod objects;
 mod report;
+mod status;
 mod world;
 
 use std::path::PathBuf;
@@ -25,7 +26,8 @@ use objects::Backends;
 use report::Report;
 use world::World;
 
-/// Measures cold start, one change, many changes and a restart, with few and with many services.
+/// Measures cold start, one change, many changes, a restart, and changes while statuses are written, with few and with many
+/// services.
 #[derive(Debug, Parser)]
 #[command(name = "yusur-bench", version)]
 struct Cli {
@@ -93,6 +95,7 @@ fn main() -> Result<ExitCode> {
             world.grow(size)?;
             cold::measure(&world, cli.starts, &mut report)?;
             change::measure(&world, cli.changes, &mut report)?;
+            status::measure(&world, cli.changes, &mut report)?;
         }
     }
     println!("\n{report}");

@@ -186,6 +186,18 @@ fn ready(at: usize, which: usize, ready: bool) -> Request {
     }
 }
 
+/// Takes from the service `at` what it was told.
+pub(crate) fn untold(at: usize) -> Request {
+    Request {
+        method: "PATCH",
+        path: format!(
+            "/apis/yusur.io/v1alpha1/namespaces/{}/yusurservices/service-{at}/status?fieldManager=bench",
+            namespace(at)
+        ),
+        body: json!({"status": null}),
+    }
+}
+
 /// Changes one endpoint of the service `at`; each `turn` finds it otherwise than the one before.
 pub(crate) fn change(at: usize, backends: Backends, turn: usize) -> Request {
     match backends {

@@ -15,18 +15,36 @@ use tower::util::MapRequestLayer;
 /// # Errors
 /// When there is no configuration, or it cannot be read or used. Nothing is connected yet.
 pub async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
-    let config = match kubeconfig {
+    client(configuration(kubeconfig).await?)
+}
+
+/// As [`connect`], for whoever decides itself when to ask again: that of [`connect`] waits and repeats by itself what the
+/// server answers by 429, 503 or 504.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_without_retries(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
+    let mut config = configuration(kubeconfig).await?;
+    config.default_retry = false;
+    client(config)
+}
+
+async fn configuration(kubeconfig: Option<&Path>) -> anyhow::Result<Config> {
+    match kubeconfig {
         Some(path) => {
             let kubeconfig = Kubeconfig::read_from(path)
                 .with_context(|| format!("--kubeconfig {}", path.display()))?;
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
                 .await
-                .with_context(|| format!("--kubeconfig {}", path.display()))?
+                .with_context(|| format!("--kubeconfig {}", path.display()))
         }
         None => Config::infer().await.context(
             "no cluster to read objects from: give --kubeconfig FILE, or --manifests DIR, or run inside a cluster",
-        )?,
-    };
+        ),
+    }
+}
+
+fn client(config: Config) -> anyhow::Result<Client> {
     let builder =
         ClientBuilder::try_from(config).context("the API server's address or credentials")?;
     Ok(builder

@@ -14,7 +14,7 @@ use kube::Client;
 use tokio::task::JoinSet;
 use yusur_planner::Kind;
 
-pub use client::connect;
+pub use client::{connect, connect_without_retries};
 pub(crate) use resource::Resource;
 
 use super::Sources;
