@@ -56,4 +56,6 @@ pub use round::{Bounds, Part, Refused, Round};
 pub use run::{Northbound, Unsettled, run};
 pub use uid::Uid;
 pub use unit::{Kind, ObjectRef, Unit};
-pub use verdict::{Condition, Event, NOT_YET_SUPPORTED, Severity, Status, Subject, Truth, Verdict};
+pub use verdict::{
+    Condition, Event, LIMITED, NOT_YET_SUPPORTED, Severity, Status, Subject, Truth, Verdict,
+};

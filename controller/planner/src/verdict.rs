@@ -15,6 +15,10 @@ use crate::unit::{ObjectRef, Unit};
 /// The condition that is true where an object asks for something that this release does not do; the rest of it stands.
 pub const NOT_YET_SUPPORTED: &str = "NotYetSupported";
 
+/// The condition that is true where an object asks for more than OVN, Open vSwitch or DNS carry: the message says what was
+/// granted; the rest of it stands.
+pub const LIMITED: &str = "Limited";
+
 /// The reason while an allocated address is being recorded: every object that asks for one has it for a moment.
 pub(crate) const ADDRESS_PENDING: &str = "AddressPending";
 
@@ -202,7 +206,7 @@ impl Verdict {
 
 /// The status one would wish a condition to have.
 fn wish(kind: &str) -> Truth {
-    Truth::from(kind != NOT_YET_SUPPORTED)
+    Truth::from(kind != NOT_YET_SUPPORTED && kind != LIMITED)
 }
 
 /// An object's status without its conditions, by kind.

@@ -14,12 +14,14 @@
 //! Where documents leave a choice (which free address, which Subnet for a Pod that was placed before its namespace's
 //! default changed) every choice that fits is accepted.
 
+mod fields;
 mod meaning;
 mod network;
 mod objects;
 mod rows;
 mod rules;
 
+pub use fields::{Fields, Met};
 pub use meaning::Place;
 pub use objects::{Key, Meta, Node, Objects, Pod, Vmi};
 pub use rows::{Foreign, Tables};

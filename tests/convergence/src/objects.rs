@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use yusur_crds::{
-    EipGatewaySpec, EipGatewayStatus, EipSpec, EipStatus, NamedPort, SubnetSpec, VNicSpec,
-    VNicStatus, VpcSpec, YusurServiceSpec, YusurServiceStatus,
+    EipGatewaySpec, EipGatewayStatus, EipSpec, EipStatus, NamedPort, NetworkProbeSpec, SubnetSpec,
+    VNicSpec, VNicStatus, VpcSpec, YusurServiceSpec, YusurServiceStatus,
 };
 
 /// Namespace and name.
@@ -31,6 +31,8 @@ pub struct Pod {
     pub meta: Meta,
     /// The annotation that names its Subnet.
     pub subnet: Option<String>,
+    /// The node it is on.
+    pub node: Option<String>,
     /// It has the node's own network.
     pub host_network: bool,
     /// Its processes have ended for good.
@@ -50,6 +52,8 @@ pub struct Vmi {
     pub meta: Meta,
     /// The annotation that names its Subnet.
     pub subnet: Option<String>,
+    /// The node it is on.
+    pub node: Option<String>,
     /// It runs and is ready.
     pub ready: bool,
     /// The addresses of its interfaces.
@@ -65,6 +69,8 @@ pub struct Node {
     pub unready: bool,
     /// It is labelled as kept out of external load balancers.
     pub kept_out: bool,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// All objects.
@@ -90,6 +96,8 @@ pub struct Objects {
     pub gateways: BTreeMap<String, (Meta, EipGatewaySpec, Option<EipGatewayStatus>)>,
     /// Eips.
     pub eips: BTreeMap<Key, (Meta, EipSpec, Option<EipStatus>)>,
+    /// NetworkProbes.
+    pub probes: BTreeMap<Key, (Meta, NetworkProbeSpec)>,
     /// The chassis that each EipGateway is on, if somebody looks at the Southbound.
     pub serving: Option<BTreeMap<String, String>>,
     /// Some gateway node has failed, or somebody has had a hand in the order they serve in.

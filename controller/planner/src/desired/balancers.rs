@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use ovsdb_model::{Table, Uuid};
 use yusur_crds::{Algorithm, Protocol};
 
-use super::crossing::Crossing;
+use super::apportion::Apportionment;
+use super::crossing::{Crossing, Target as Away};
+use super::limits::{self, Limits};
 use super::outside::Outside;
 use super::vips::{self, Endpoint, Endpoints, Place};
 use super::{DesiredRow, Referrer, Rows};
@@ -25,6 +27,17 @@ pub(super) struct Balanced<'a> {
     pub(super) used: BTreeSet<Place<'a>>,
     /// Names of target ports that no backend knows.
     pub(super) unnamed: BTreeSet<String>,
+    /// What was asked for and is more than OVN carries.
+    pub(super) limits: Limits,
+}
+
+/// How much a VIP may have.
+struct Bounds {
+    /// Backends.
+    backends: usize,
+    /// Entries on account of weights.
+    entries: u64,
+    apportionment: Apportionment,
 }
 
 /// Where a load balancer is.
@@ -36,6 +49,30 @@ enum At<'a> {
     Gateway,
     /// On the router of a VPC that backends lie in; its place among the targets.
     Vpc(usize, &'a Name),
+}
+
+/// Who gets new connections of a port, in one family.
+struct Behind<'a, 'b> {
+    /// Backends in the service's own VPC.
+    home: Share<'a, 'b>,
+    /// Those in each of the targets.
+    away: Vec<Share<'a, 'b>>,
+    /// How ready the best are, used or not.
+    best: Option<Readiness>,
+}
+
+impl<'a, 'b> Behind<'a, 'b> {
+    fn shares(&self) -> impl Iterator<Item = &Share<'a, 'b>> {
+        self.away.iter().chain([&self.home])
+    }
+
+    /// How many there are; those at home once, though they may be among the targets too.
+    fn count(&self, targets: &[Away<'_>]) -> usize {
+        let away = targets.iter().zip(&self.away);
+        let away = away.filter(|(target, _)| target.other.is_some());
+        let away = away.map(|(_, share)| share.chosen.len());
+        away.sum::<usize>() + self.home.chosen.len()
+    }
 }
 
 /// Backends of one VPC behind a port, in one family.
@@ -54,6 +91,15 @@ impl Share<'_, '_> {
         chosen
             .map(|(address, number, e)| (*address, *number, u64::from(e.entry.weight)))
             .collect()
+    }
+
+    /// Keeps so many, those with the lowest addresses.
+    fn keep(&mut self, most: usize) {
+        if self.chosen.len() > most {
+            self.chosen
+                .sort_unstable_by_key(|(address, number, _)| (*address, *number));
+            self.chosen.truncate(most);
+        }
     }
 
     /// How ready they are: all alike.
@@ -78,12 +124,13 @@ pub(super) struct Parts<'a, 'b> {
 impl<'a, 'b> Parts<'a, 'b> {
     pub(super) fn balance(&self) -> Balanced<'a> {
         let mut balanced = Balanced::default();
+        let mut bounds = self.bounds();
         for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
             let mut maps: BTreeMap<At<'_>, Map> = BTreeMap::new();
             let ports = self.service.ports.iter();
             for port in ports.filter(|port| port.protocol == protocol) {
                 for family in Family::ALL {
-                    self.port(port, family, &mut maps, &mut balanced);
+                    self.port(port, family, &mut bounds, &mut maps, &mut balanced);
                 }
             }
             for (at, map) in maps {
@@ -93,64 +140,119 @@ impl<'a, 'b> Parts<'a, 'b> {
         balanced
     }
 
+    /// The addresses that a port is served on: the cluster's and the external one.
+    fn vips(&self, port: &Port, family: Family) -> Vec<IpAddr> {
+        let of_family = |vip: &IpAddr| Family::of(*vip) == family;
+        let own = self.own.iter().copied().filter(of_family);
+        own.chain(self.outside.addresses(port).get(family))
+            .collect()
+    }
+
+    /// What each VIP may have, so that all have what a service may.
+    fn bounds(&self) -> Bounds {
+        let served = || {
+            let ports = self.service.ports.iter();
+            let each = ports.flat_map(|port| Family::ALL.map(|family| (port, family)));
+            each.map(|(port, family)| (port, family, self.vips(port, family).len()))
+                .filter(|(.., vips)| *vips > 0)
+        };
+        let targets = self.crossing.targets.len();
+        let vips: usize = served().map(|(.., vips)| vips + targets).sum();
+        let there = self.endpoints.all.len();
+        let few = there <= limits::BACKENDS_OF_VIP
+            && there.saturating_mul(vips) <= limits::ENTRIES_OF_SERVICE;
+        let backends = if few {
+            limits::BACKENDS_OF_VIP
+        } else {
+            let mut behind = Vec::new();
+            for (port, family, vips) in served() {
+                let found = self.behind(port, family);
+                behind.push((found.home.chosen.len(), vips));
+                behind.extend(found.away.iter().map(|share| (share.chosen.len(), 1)));
+            }
+            limits::backends_of_vip(&behind)
+        };
+        Bounds {
+            backends,
+            entries: (limits::ENTRIES_OF_SERVICE / vips.max(1)) as u64,
+            apportionment: Apportionment::default(),
+        }
+    }
+
+    fn behind(&self, port: &Port, family: Family) -> Behind<'a, '_> {
+        let behind = |vpc: Option<&Name>| Share {
+            chosen: self.endpoints.behind(vpc, family, port),
+        };
+        let mut found = Behind {
+            home: behind(None),
+            away: self
+                .crossing
+                .targets
+                .iter()
+                .map(|target| behind(target.other))
+                .collect(),
+            best: None,
+        };
+        // Those that are on their way out serve where nobody else does, whatever the VPC.
+        let best = found.shares().map(Share::readiness).min();
+        for share in found.away.iter_mut().chain([&mut found.home]) {
+            if Some(share.readiness()) != best {
+                share.chosen.clear();
+            }
+        }
+        Behind { best, ..found }
+    }
+
     fn port<'c>(
         &'c self,
         port: &Port,
         family: Family,
+        bounds: &mut Bounds,
         maps: &mut BTreeMap<At<'c>, Map>,
         balanced: &mut Balanced<'a>,
     ) {
-        let of_family = |vip: &IpAddr| Family::of(*vip) == family;
-        let own: Vec<IpAddr> = self.own.iter().copied().filter(of_family).collect();
-        let external = self.outside.addresses(port).get(family);
-        if own.is_empty() && external.is_none() {
+        let vips = self.vips(port, family);
+        if vips.is_empty() {
             return;
         }
-        let behind = |vpc: Option<&Name>| Share {
-            chosen: self.endpoints.behind(vpc, family, port),
-        };
-        let mut home = behind(None);
-        let mut away: Vec<Share<'a, '_>> = self
-            .crossing
-            .targets
-            .iter()
-            .map(|target| behind(target.other))
-            .collect();
-        // Those that are on their way out serve where nobody else does, whatever the VPC.
-        let all = || away.iter().chain([&home]);
-        let best = all().map(Share::readiness).min();
-        let serving = |share: &Share<'_, '_>| Some(share.readiness()) == best;
-        if !serving(&home) {
-            home.chosen.clear();
+        let external = self.outside.addresses(port).get(family);
+        let word = vips::protocol(port.protocol);
+        let mut behind = self.behind(port, family);
+        let there = behind.count(&self.crossing.targets);
+        for share in behind.away.iter_mut().chain([&mut behind.home]) {
+            share.keep(bounds.backends);
         }
-        for share in away.iter_mut().filter(|share| !serving(share)) {
-            share.chosen.clear();
+        let used = behind.count(&self.crossing.targets);
+        if used < there {
+            balanced.limits.too_many(word, port.port, there, used);
         }
-        let shares = away.iter().chain([&home]);
-        let chosen = shares.flat_map(|share| &share.chosen);
+        let chosen = behind.shares().flat_map(|share| &share.chosen);
         balanced.used.extend(chosen.map(|(.., e)| e.place()));
-        if let (Target::Name(target), Some(Readiness::Ended)) = (&port.target, best)
+        if let (Target::Name(target), Some(Readiness::Ended)) = (&port.target, behind.best)
             && self
                 .endpoints
                 .all
                 .iter()
-                .any(|e| of_family(&e.address) && e.readiness <= Readiness::Leaving)
+                .any(|e| Family::of(e.address) == family && e.readiness <= Readiness::Leaving)
         {
             balanced.unnamed.insert(target.to_string());
         }
 
-        let targets = || self.crossing.targets.iter().zip(&away);
+        let Behind { home, away, .. } = &behind;
+        let targets = || self.crossing.targets.iter().zip(away);
         let lead = |share: &Share<'_, '_>, vip: Option<IpAddr>| {
             let weight = Some(share.weight()).filter(|weight| *weight > 0)?;
             Some((vip?, port.port, weight))
         };
+        let limits = &mut balanced.limits;
         let mut put = |at: At<'c>, vip: IpAddr, entries: Vec<(IpAddr, u16, u64)>| {
             let mut key = String::with_capacity(48);
             vips::socket(&mut key, vip, port.port);
-            let map = maps.entry(at).or_default();
-            map.insert(Text::from(key), vips::backends(entries));
+            let (list, grants) = vips::backends(entries, &mut bounds.apportionment, bounds.entries);
+            limits.weighed(word, port.port, grants);
+            maps.entry(at).or_default().insert(Text::from(key), list);
         };
-        for vip in own.into_iter().chain(external) {
+        for vip in vips {
             // To one's own backends directly: a VPC cannot call its own address among those that lead into VPCs.
             let others = targets().filter(|(target, _)| target.other.is_some());
             let others = others.filter_map(|(target, share)| lead(share, target.vips.get(family)));

@@ -3,6 +3,7 @@
 //! [`desired`] cannot fail: what is wrong with the input becomes part of the verdict, the invalid part is withdrawn and
 //! the rest stands.
 
+mod apportion;
 mod balancers;
 mod calls;
 mod connection;
@@ -13,6 +14,7 @@ mod eip_gateway;
 mod global;
 mod inside;
 mod join;
+mod limits;
 mod outside;
 mod port;
 mod service;

@@ -26,6 +26,8 @@ pub(super) struct Outside {
     /// They are not in a status yet.
     pub(super) pending: bool,
     pub(super) problem: Option<Problem>,
+    /// What hinders nothing and is seldom meant.
+    pub(super) note: Option<String>,
     /// The gateway it is reached by, if nothing hinders.
     pub(super) gateway: Option<Name>,
     /// The addresses are the service's own: it makes the rows that own them.
@@ -83,6 +85,7 @@ pub(super) fn outside(
     outside.pending = holding.is_some_and(|holding| holding.unrecorded);
     outside.problem = hindrance(name, service, &unit, inventory);
     if outside.problem.is_none() && !outside.pending {
+        outside.note = covering_route(service, outside.held, inventory);
         outside.gateway = holding.and_then(|holding| holding.gateway.clone());
         for port in &service.ports {
             let Some(other) = inventory.port_taken(name, port.protocol, port.port) else {
@@ -105,6 +108,20 @@ pub(super) fn outside(
         }
     }
     Some(outside)
+}
+
+/// The route of its Vpc that leads the service's external address away, but for the ports that a load balancer takes.
+fn covering_route(service: &Service, held: Addresses, inventory: &Inventory) -> Option<String> {
+    let vpc = inventory.vpc(&service.vpc)?;
+    let (route, address) = vpc.routes.iter().find_map(|(route, _)| {
+        let covers = |address: &IpAddr| route.prefix_len() > 0 && route.contains(address);
+        Some((route, held.iter().find(covers)?))
+    })?;
+    Some(format!(
+        "route {route} of Vpc {} covers its external address {address}: what is sent there to ports that no service serves takes \
+         that route",
+        service.vpc
+    ))
 }
 
 /// Why the service is not reached from outside, if so.

@@ -14,7 +14,7 @@ use crate::family::Family;
 use crate::inventory::{BalancedOn, Inventory, Problem, Readiness, Service, Source};
 use crate::name::ObjectName;
 use crate::unit::Unit;
-use crate::verdict::{Condition, NOT_YET_SUPPORTED, Status, Truth, Verdict};
+use crate::verdict::{Condition, LIMITED, NOT_YET_SUPPORTED, Status, Truth, Verdict};
 
 pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> (Rows, Verdict) {
     let Some(service) = inventory.service(name) else {
@@ -49,12 +49,20 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
             .extend(outside::rows(unit, service, &outside, inventory));
         if service.headless() {
             balanced.used = endpoints.serving().map(Endpoint::place).collect();
+            if service.dns {
+                let zone = &inventory.config().zone;
+                let full = dns::service_name(name, zone);
+                let addresses = endpoints.serving().map(|endpoint| endpoint.address);
+                let (there, carried) = dns::fit(&full, &addresses.collect());
+                balanced.limits.answered(full, there, carried);
+            }
         }
     }
     let Balanced {
         rows,
         used,
         unnamed,
+        limits,
     } = balanced;
 
     let pending = unrecorded || outside.pending;
@@ -87,9 +95,15 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
             });
             conditions.push(match &problem {
                 Some(problem) => follows(condition::READY, problem),
-                None => ready(name, service, &endpoints, counts, &unnamed),
+                None => noting(
+                    ready(name, service, &endpoints, counts, &unnamed),
+                    outside.note.as_deref(),
+                ),
             });
         }
+    }
+    if let Some((reason, message)) = limits.told() {
+        conditions.push(say(LIMITED, Truth::True, reason, message));
     }
     if !service.unsupported.is_empty() {
         conditions.push(say(
@@ -207,6 +221,14 @@ fn counts(
         }
     }
     counts
+}
+
+/// A condition with a word on what is allowed and seldom meant.
+fn noting(mut condition: Condition, note: Option<&str>) -> Condition {
+    if let Some(note) = note {
+        condition.message = format!("{}; {note}", condition.message).into();
+    }
+    condition
 }
 
 /// `Ready`, of a service that is accepted and programmed.

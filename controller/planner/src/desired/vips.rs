@@ -2,18 +2,16 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use hashbrown::HashSet;
 use yusur_crds::Protocol;
 
+use super::apportion::{Apportionment, Grants};
 use crate::family::Family;
 use crate::inventory::{Backends, Inventory, Port, Readiness, Service, Source, Target, Workload};
 use crate::name::{Name, ObjectName};
 use crate::nb::Text;
-
-/// The most entries a VIP has on account of weights; it has more only if it has more backends. Each costs a bucket in
-/// an OpenFlow group on every chassis of the VPC.
-const MOST_ENTRIES: u64 = 256;
 
 /// One backend's address.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +37,8 @@ impl<'a> Endpoint<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Endpoints<'a> {
     pub(super) all: Vec<Endpoint<'a>>,
+    /// Which of them each entry has, and in which other VPC.
+    spans: Vec<(Option<&'a Name>, Range<usize>)>,
     /// For each entry with a selector: how many workloads it matches in the VPC, and how many elsewhere.
     pub(super) matched: Vec<Option<(usize, usize)>>,
 }
@@ -60,6 +60,7 @@ pub(super) fn endpoints<'a>(
             found.matched.push(None);
             continue;
         }
+        let first = found.all.len();
         match &entry.source {
             Source::Addresses(addresses) => {
                 found.matched.push(None);
@@ -98,6 +99,7 @@ pub(super) fn endpoints<'a>(
                 }
             }
         }
+        found.spans.push((vpc, first..found.all.len()));
     }
     found
 }
@@ -132,13 +134,16 @@ impl<'a> Endpoints<'a> {
         family: Family,
         port: &Port,
     ) -> Vec<(IpAddr, u16, &Endpoint<'a>)> {
-        let mut found = Vec::with_capacity(self.all.len());
+        let spans = || self.spans.iter().filter(|(there, _)| *there == vpc);
+        let mut found = Vec::with_capacity(spans().map(|(_, span)| span.len()).sum());
         let mut best = Readiness::Unready;
-        for endpoint in &self.all {
+        for endpoint in spans()
+            .filter_map(|(_, span)| self.all.get(span.clone()))
+            .flatten()
+        {
             if endpoint.entry.weight == 0
                 || Family::of(endpoint.address) != family
                 || endpoint.readiness > best
-                || endpoint.entry.elsewhere.as_ref() != vpc
             {
                 continue;
             }
@@ -189,15 +194,15 @@ pub(super) fn socket(out: &mut String, address: IpAddr, port: u16) {
 }
 
 /// The value of a VIP: backends sorted, separated by commas without blanks (a blank would discard the whole VIP), each
-/// as often as its weight says.
-pub(super) fn backends(mut chosen: Vec<(IpAddr, u16, u64)>) -> Text {
+/// as often as its weight says, as far as there is room for; and what that came to.
+pub(super) fn backends(
+    mut chosen: Vec<(IpAddr, u16, u64)>,
+    apportionment: &mut Apportionment,
+    most: u64,
+) -> (Text, &Grants) {
     chosen.sort_unstable();
-    let entries = entries(
-        &chosen
-            .iter()
-            .map(|(.., weight)| *weight)
-            .collect::<Vec<_>>(),
-    );
+    let weights: Vec<u64> = chosen.iter().map(|(.., weight)| *weight).collect();
+    let (entries, grants) = apportionment.of(&weights, most);
     let mut text = String::with_capacity(chosen.len() * 20);
     for ((address, port, _), times) in chosen.into_iter().zip(entries) {
         for _ in 0..times {
@@ -207,29 +212,7 @@ pub(super) fn backends(mut chosen: Vec<(IpAddr, u16, u64)>) -> Text {
             socket(&mut text, address, port);
         }
     }
-    Text::from(text)
-}
-
-/// How often each backend is listed so that their shares are as their weights: reduced to the smallest whole numbers, and
-/// kept below a bound, each at least once.
-fn entries(weights: &[u64]) -> Vec<u64> {
-    let divisor = weights.iter().fold(0, |a, b| gcd(a, *b)).max(1);
-    let reduced: Vec<u64> = weights.iter().map(|weight| weight / divisor).collect();
-    let sum: u64 = reduced.iter().sum();
-    let most = MOST_ENTRIES.max(weights.len() as u64);
-    if sum <= most {
-        return reduced;
-    }
-    let scaled: Vec<u64> = reduced
-        .iter()
-        .map(|weight| (weight * most / sum).max(1))
-        .collect();
-    let divisor = scaled.iter().fold(0, |a, b| gcd(a, *b)).max(1);
-    scaled.into_iter().map(|times| times / divisor).collect()
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
+    (Text::from(text), grants)
 }
 
 /// OVN's word for a protocol.
@@ -244,48 +227,26 @@ pub(super) fn protocol(protocol: Protocol) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().expect("an address")
-    }
 
     #[test]
     fn text_is_sorted_and_bracketed() {
-        let text = backends(vec![
-            (ip("10.0.0.9"), 80, 1),
-            (ip("10.0.0.10"), 80, 1),
-            (ip("10.0.0.9"), 79, 1),
+        let listed = |chosen: &[(&str, u16, u64)]| {
+            let read = |text: &str| text.parse().expect("an address");
+            let chosen = chosen.iter();
+            let chosen = chosen.map(|(address, port, weight)| (read(address), *port, *weight));
+            backends(chosen.collect(), &mut Apportionment::default(), u64::MAX).0
+        };
+        let text = listed(&[
+            ("10.0.0.9", 80, 1),
+            ("10.0.0.10", 80, 1),
+            ("10.0.0.9", 79, 1),
         ]);
         assert_eq!(text, "10.0.0.9:79,10.0.0.9:80,10.0.0.10:80");
-        assert_eq!(backends(vec![(ip("fd00::2"), 8080, 3)]), "[fd00::2]:8080");
-        assert_eq!(backends(vec![]), "");
-    }
-
-    #[test]
-    fn weights_become_repetitions() {
-        assert_eq!(entries(&[1, 1, 1]), [1, 1, 1]);
-        assert_eq!(entries(&[90, 10]), [9, 1]);
-        assert_eq!(entries(&[50, 50]), [1, 1]);
-        assert_eq!(entries(&[75, 25]), [3, 1]);
-        assert_eq!(entries(&[]), Vec::<u64>::new());
+        assert_eq!(listed(&[("fd00::2", 8080, 3)]), "[fd00::2]:8080");
         assert_eq!(
-            backends(vec![(ip("10.0.0.1"), 80, 3), (ip("10.0.0.2"), 80, 1)]),
+            listed(&[("10.0.0.1", 80, 3), ("10.0.0.2", 80, 1)]),
             "10.0.0.1:80,10.0.0.1:80,10.0.0.1:80,10.0.0.2:80"
         );
-    }
-
-    proptest! {
-        #[test]
-        fn shares_stay_near_the_weights(weights in prop::collection::vec(1..=100_u64, 1..60)) {
-            let times = entries(&weights);
-            let (sum, all): (u64, u64) = (times.iter().sum(), weights.iter().sum());
-            prop_assert!(times.iter().all(|times| *times > 0));
-            prop_assert!(sum <= MOST_ENTRIES + weights.len() as u64);
-            for (weight, times) in weights.iter().zip(&times) {
-                let (want, got) = (*weight as f64 / all as f64, *times as f64 / sum as f64);
-                prop_assert!((want - got).abs() < 0.25, "{weights:?} became {times:?}");
-            }
-        }
+        assert_eq!(listed(&[]), "");
     }
 }

@@ -3,8 +3,10 @@
 //! (ovn-architecture(7) gives load balancing to gateway and distributed gateway ports), so the router carries it only
 //! once it has a gateway port: when it has joined an EIP gateway.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use ipnet::IpNet;
 use ovsdb_model::Table;
 use yusur_crds::VpcStatus;
 use yusur_crds::common::condition;
@@ -98,12 +100,14 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
             conditions.push(programmed());
             conditions.push(match problem {
                 Some(problem) => follows(condition::READY, problem),
-                None => say(
-                    condition::READY,
-                    Truth::True,
-                    "Ready",
-                    "the router is there; Subnets can join it",
-                ),
+                None => {
+                    let fine = "the router is there; Subnets can join it";
+                    let message = match covering_route(name, vpc, inventory) {
+                        Some(note) => format!("{fine}; {note}").into(),
+                        None => Cow::Borrowed(fine),
+                    };
+                    say(condition::READY, Truth::True, "Ready", message)
+                }
             });
         }
     }
@@ -128,6 +132,23 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
         record_first: false,
     };
     (rows, verdict)
+}
+
+/// The route of the VPC that leads external addresses of the gateway it has joined elsewhere.
+fn covering_route(name: &Name, vpc: &Vpc, inventory: &Inventory) -> Option<String> {
+    let place = inventory.join_of(name)?;
+    let gateway = inventory.gateway(&place.gateway)?;
+    let overlap = |a: &IpNet, b: &IpNet| a.contains(&b.network()) || b.contains(&a.network());
+    let (route, range) = vpc.routes.iter().find_map(|(route, _)| {
+        let mut ranges = gateway.cidrs.iter();
+        let range = ranges.find(|range| route.prefix_len() > 0 && overlap(route, range))?;
+        Some((route, range))
+    })?;
+    Some(format!(
+        "spec.staticRoutes: {route} overlaps {range}, the external addresses of EipGateway {}: what workloads send there takes \
+         that route, not the gateway",
+        place.gateway
+    ))
 }
 
 /// Why the VPC has not joined the gateway it names.

@@ -197,7 +197,7 @@ impl Inventory {
         self.dirty_selectors(id);
     }
 
-    fn attach(&mut self, id: u32, subnet: Option<Name>) {
+    pub(super) fn attach(&mut self, id: u32, subnet: Option<Name>) {
         let Some(workload) = self.workloads.get(id) else {
             return;
         };

@@ -224,20 +224,40 @@ impl Gateway {
         }
     }
 
-    /// What its rows, and its claimants' addresses, are made of.
+    /// Whether another state of the object says the same; of all fields, as [`super::Vpc::same`].
     fn same(&self, other: &Self) -> bool {
-        self.header == other.header
-            && self.cidrs == other.cidrs
-            && self.addresses == other.addresses
-            && self.next_hops == other.next_hops
-            && self.excluded == other.excluded
-            && self.network == other.network
-            && self.vlan == other.vlan
-            && self.nodes == other.nodes
-            && self.placement == other.placement
-            && self.default == other.default
-            && self.allowed == other.allowed
-            && self.invalid == other.invalid
+        let Self {
+            header,
+            cidrs,
+            addresses,
+            next_hops,
+            excluded,
+            network,
+            vlan,
+            nodes,
+            order: _,
+            placement,
+            serving: _,
+            last: _,
+            default,
+            allowed,
+            invalid,
+            problem: _,
+            pool: _,
+            starved: _,
+        } = self;
+        *header == other.header
+            && *cidrs == other.cidrs
+            && *addresses == other.addresses
+            && *next_hops == other.next_hops
+            && *excluded == other.excluded
+            && *network == other.network
+            && *vlan == other.vlan
+            && *nodes == other.nodes
+            && *placement == other.placement
+            && *default == other.default
+            && *allowed == other.allowed
+            && *invalid == other.invalid
     }
 
     /// The spec's order of nodes, as the Northbound records it.
@@ -312,9 +332,18 @@ impl Inventory {
     }
 
     fn users_of_gateway_changed(&mut self, name: &Name) {
-        self.askers_changed(Some(name));
-        if self.default_gateway.as_ref() == Some(name) {
-            self.askers_changed(None);
+        let by_default = self.default_gateway.as_ref() == Some(name);
+        for asked in [Some(Some(name)), by_default.then_some(None)]
+            .into_iter()
+            .flatten()
+        {
+            self.askers_changed(asked);
+            // Whoever uses an Eip says what is wrong with its gateway.
+            for (_, unit) in self.askers.of(asked) {
+                if let Unit::Eip(eip) = unit {
+                    self.users_changed(&eip);
+                }
+            }
         }
     }
 

@@ -15,30 +15,23 @@ impl Inventory {
         let name = self.intern(&object.meta.name);
         let mut vpc = Vpc::parse(&object.meta, &object.spec);
         vpc.keep_off(&self.config.ranges);
-        let (adopts, created) = (vpc.adopts.clone(), vpc.header.created);
-        let mut before = (None, created);
-        let far = match self.vpcs.get(&name) {
-            Some(old) => {
-                before = (old.adopts.clone(), old.header.created);
-                vpc.problem = old.problem.clone();
-                vpc.router = old.router;
-                if old.gateway != vpc.gateway {
-                    self.joins.to_settle.insert(name.clone());
-                }
-                old.cidrs != vpc.cidrs || old.allowed != vpc.allowed
+        let mut before = None;
+        if let Some(old) = self.vpcs.get(&name) {
+            if old.same(&vpc) {
+                return;
             }
-            None => true,
-        };
+            before = Some((old.adopts.clone(), old.header.created));
+            vpc.problem = old.problem.clone();
+            vpc.router = old.router;
+        }
+        let adopts = (vpc.adopts.clone(), vpc.header.created);
         self.vpcs.insert(name.clone(), vpc);
-        if before != (adopts, created) {
+        if before.unwrap_or((None, adopts.1)) != adopts {
             self.adopters_changed(true);
         }
         self.dirty.add(Unit::Vpc(name.clone()));
-        if far {
-            self.vpc_changed(&name);
-        } else {
-            self.to_assess.insert(name);
-        }
+        // Whatever differs, somebody in it may read it: Vpcs are few, and change rarely.
+        self.vpc_changed(&name);
     }
 
     /// Something that all in the VPC rests on is different.
@@ -86,35 +79,28 @@ impl Inventory {
         let name = self.intern(&object.meta.name);
         let mut subnet = Subnet::parse(&object.meta, &object.spec);
         subnet.vpc = self.intern(&subnet.vpc.clone());
-        let (adopts, created) = (subnet.adopts.clone(), subnet.header.created);
-        let mut before = (None, created);
-        let mut defaults_differ = true;
-        let mut pool_differs = false;
+        let mut before = None;
         if let Some(old) = self.subnets.remove(&name) {
-            before = (old.adopts.clone(), old.header.created);
-            defaults_differ = old.default_for != subnet.default_for;
-            pool_differs = old.cidrs != subnet.cidrs
-                || old.gateways != subnet.gateways
-                || old.excluded != subnet.excluded;
+            if old.same(&subnet) {
+                self.subnets.insert(name, old);
+                return;
+            }
+            before = Some((old.adopts.clone(), old.header.created));
             subnet.problem = old.problem;
             subnet.switch = old.switch;
             subnet.members = old.members;
             subnet.starved = old.starved;
             subnet.macs = old.macs;
             subnet.pool = old.pool;
+            subnet.fit_pool();
             if old.vpc != subnet.vpc {
                 self.forget_subnet(&old.vpc, &name);
-                self.dirty.add(Unit::Vpc(subnet.vpc.clone()));
                 self.buckets_changed(&subnet.vpc);
-                pool_differs = true;
-                defaults_differ = true;
             }
-            if pool_differs {
-                subnet.fit_pool();
-                // Its router translates the addresses of its Subnets.
-                self.dirty.add(Unit::Vpc(subnet.vpc.clone()));
-            }
+            // Its router translates the addresses of its Subnets.
+            self.dirty.add(Unit::Vpc(subnet.vpc.clone()));
         }
+        let adopts = (subnet.adopts.clone(), subnet.header.created);
         self.subnets_of
             .entry(subnet.vpc.clone())
             .or_default()
@@ -122,17 +108,14 @@ impl Inventory {
         self.to_assess.insert(subnet.vpc.clone());
         self.dirty.add(Unit::Subnet(name.clone()));
         self.subnets.insert(name.clone(), subnet);
-        if before != (adopts, created) {
+        if before.unwrap_or((None, adopts.1)) != adopts {
             self.adopters_changed(false);
         }
-        if pool_differs {
-            self.members_changed(&name);
-            self.feed_starved_subnet(&name);
-        }
-        if defaults_differ {
-            self.defaults.clear();
-            self.unattached_changed();
-        }
+        // Whatever differs, its ports may read it, and Pods that have none.
+        self.members_changed(&name);
+        self.feed_starved_subnet(&name);
+        self.defaults.clear();
+        self.unattached_changed();
     }
 
     fn forget_subnet(&mut self, vpc: &Name, name: &Name) {

@@ -389,12 +389,12 @@ impl Inventory {
                 None => Ok(self.ids.router(name)),
                 Some(text) => self.routers.find("Logical_Router", text).and_then(|uuid| {
                     let rank = (vpc.header.created, name);
-                    let other = self.vpcs.iter().find(|(other, entry)| {
+                    let adopters = self.vpcs.iter().filter(|(_, entry)| {
                         entry.adopts.as_deref().is_some_and(|text| self.routers.find("", text) == Ok(uuid))
-                            && (entry.header.created, *other) < rank
                     });
-                    match other {
-                        Some((other, _)) => Err(Problem::new(
+                    let oldest = adopters.map(|(other, entry)| (entry.header.created, other)).min();
+                    match oldest.filter(|oldest| *oldest < rank) {
+                        Some((_, other)) => Err(Problem::new(
                             "RouterConflict",
                             format!("the older Vpc {other} has adopted Logical_Router {text}; adopt another, or remove one of the two"),
                         )),
@@ -527,17 +527,13 @@ impl Inventory {
 
     fn adopted_switch(&self, subnet: &Name, text: &str) -> Result<Uuid, Problem> {
         let uuid = self.switches.find("Logical_Switch", text)?;
-        let created = |name: &Name| self.subnets.get(name).map(|entry| entry.header.created);
-        let rank = (created(subnet), subnet);
-        let other = self.subnets.iter().find(|(other, entry)| {
-            entry
-                .adopts
-                .as_deref()
-                .is_some_and(|text| self.switches.find("", text) == Ok(uuid))
-                && (Some(entry.header.created), *other) < rank
+        let adopters = self.subnets.iter().filter(|(_, entry)| {
+            let adopts = entry.adopts.as_deref();
+            adopts.is_some_and(|text| self.switches.find("", text) == Ok(uuid))
         });
-        match other {
-            Some((other, _)) => Err(Problem::new(
+        let oldest = adopters.map(|(other, entry)| (entry.header.created, other));
+        match oldest.min().filter(|(_, oldest)| *oldest != subnet) {
+            Some((_, other)) => Err(Problem::new(
                 "SwitchConflict",
                 format!(
                     "the older Subnet {other} has adopted Logical_Switch {text}; adopt another, or remove one of the two"

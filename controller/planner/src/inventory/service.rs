@@ -318,17 +318,36 @@ impl Service {
     /// True if nothing that decides rows or status differs, so that a change of the object (its own status written
     /// back, say) needs no look.
     pub(crate) fn same_spec(&self, other: &Self) -> bool {
-        self.header == other.header
-            && self.vpc == other.vpc
-            && self.wants == other.wants
-            && self.ports == other.ports
-            && self.backends == other.backends
-            && self.algorithm == other.algorithm
-            && self.affinity == other.affinity
-            && self.dns == other.dns
-            && self.unready_too == other.unready_too
-            && self.unsupported == other.unsupported
-            && self.invalid == other.invalid
+        // Names all fields, so that a new one is compared or left out on purpose.
+        let Self {
+            header,
+            vpc,
+            wants,
+            ports,
+            backends,
+            algorithm,
+            affinity,
+            dns,
+            unready_too,
+            unsupported,
+            invalid,
+            external: _,
+            recorded: _,
+            anchors: _,
+            unanchored: _,
+            outcome: _,
+        } = self;
+        *header == other.header
+            && *vpc == other.vpc
+            && *wants == other.wants
+            && *ports == other.ports
+            && *backends == other.backends
+            && *algorithm == other.algorithm
+            && *affinity == other.affinity
+            && *dns == other.dns
+            && *unready_too == other.unready_too
+            && *unsupported == other.unsupported
+            && *invalid == other.invalid
             && self.outside() == other.outside()
     }
 

@@ -258,6 +258,29 @@ impl Vpc {
         }
     }
 
+    /// Whether another state of the object says the same. Names all fields, so that a new one is compared or left out on
+    /// purpose.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        let Self {
+            header,
+            cidrs,
+            allowed,
+            routes,
+            gateway,
+            adopts,
+            invalid,
+            problem: _,
+            router: _,
+        } = self;
+        *header == other.header
+            && *cidrs == other.cidrs
+            && *allowed == other.allowed
+            && *routes == other.routes
+            && *gateway == other.gateway
+            && *adopts == other.adopts
+            && *invalid == other.invalid
+    }
+
     /// Withdraws service ranges that are the system's own.
     pub(super) fn keep_off(&mut self, ranges: &Ranges) {
         let invalid = &mut self.invalid;
@@ -402,6 +425,34 @@ impl Subnet {
         };
         subnet.fit_pool();
         subnet
+    }
+
+    /// Whether another state of the object says the same; of all fields, as [`Vpc::same`].
+    pub(super) fn same(&self, other: &Self) -> bool {
+        let Self {
+            header,
+            vpc,
+            cidrs,
+            gateways,
+            default_for,
+            adopts,
+            invalid,
+            problem: _,
+            switch: _,
+            excluded,
+            pool: _,
+            members: _,
+            starved: _,
+            macs: _,
+        } = self;
+        *header == other.header
+            && *vpc == other.vpc
+            && *cidrs == other.cidrs
+            && *gateways == other.gateways
+            && *default_for == other.default_for
+            && *adopts == other.adopts
+            && *invalid == other.invalid
+            && *excluded == other.excluded
     }
 
     /// Fits the pool to the ranges.

@@ -72,6 +72,17 @@ pub(crate) struct VNicPart {
     pub(crate) invalid: Option<Problem>,
 }
 
+/// What two states of one object differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Differences {
+    /// What its port is made of, or what is said of it.
+    pub(crate) port: bool,
+    /// That, or where it is, or by which addresses it is known.
+    pub(crate) place: bool,
+    /// That, or what the services that select it read.
+    pub(crate) serves: bool,
+}
+
 /// One workload.
 #[derive(Clone, Debug)]
 pub(crate) struct Workload {
@@ -114,6 +125,41 @@ impl Workload {
             Nature::Pod => !self.host_network && self.readiness != Readiness::Ended,
             Nature::VNic(_) => true,
             Nature::Vmi => false,
+        }
+    }
+
+    /// What a newer state of the object differs in. Names all fields, so that a new one is compared or left out on purpose.
+    pub(crate) fn differences(&self, new: &Self) -> Differences {
+        let Self {
+            name: _,
+            nature,
+            header,
+            labels,
+            asks,
+            subnet: _,
+            claims: _,
+            reported,
+            node,
+            readiness,
+            host_network: _,
+            up: _,
+            starved: _,
+            ports,
+            vnic,
+        } = self;
+        let port = self.wants_port() != new.wants_port()
+            || *asks != new.asks
+            || *vnic != new.vnic
+            || *header != new.header
+            // A Pod is on its node without its port saying so.
+            || (vnic.is_some() && *node != new.node);
+        let place = port || *reported != new.reported || *nature != new.nature;
+        let serves =
+            place || *readiness != new.readiness || *ports != new.ports || *labels != new.labels;
+        Differences {
+            port,
+            place,
+            serves,
         }
     }
 

@@ -4,7 +4,7 @@ use yusur_crds::{VNicSpec, VNicStatus};
 
 use super::Inventory;
 use super::topology::Members;
-use super::workload::Workload;
+use super::workload::{Differences, Workload};
 use crate::input::{Object, Pod, VirtualMachineInstance};
 
 impl Inventory {
@@ -57,18 +57,19 @@ impl Inventory {
         new.claims = old.claims;
         new.up = old.up;
         new.starved = old.starved;
-        // What its port is made of.
-        let port = old.wants_port() != new.wants_port()
-            || old.asks != new.asks
-            || old.vnic != new.vnic
-            || (new.vnic.is_some() && (old.node != new.node || old.header != new.header));
-        // Where it is, and by which addresses it is known.
-        let place = port || old.reported != new.reported || old.nature != new.nature;
-        let serves = place
-            || old.readiness != new.readiness
-            || old.ports != new.ports
-            || old.labels != new.labels;
+        let Differences {
+            port,
+            place,
+            serves,
+        } = old.differences(&new);
         let relabelled = old.labels != new.labels;
+        // It may stay in a Subnet that waits for something, but not for having asked once for that very one.
+        let astray = old.asks.is_some()
+            && new.asks.is_none()
+            && old.subnet.as_ref().is_some_and(|name| {
+                let subnet = self.subnets.get(name);
+                subnet.is_some_and(|subnet| subnet.problem.is_some())
+            });
         if old.given_mac() != new.given_mac() {
             self.release_mac(id);
         }
@@ -92,6 +93,9 @@ impl Inventory {
         if serves {
             // ... and those that do now.
             self.dirty_selectors(id);
+        }
+        if astray {
+            self.attach(id, None);
         }
         if place {
             self.workload_unsettled(id);

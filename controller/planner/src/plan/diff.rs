@@ -190,10 +190,8 @@ pub(super) fn unit(
     if work.waits {
         // What it waits for has a problem of its own, which says more.
         for condition in &mut work.verdict.conditions {
-            if condition.kind != condition::ACCEPTED
-                && condition.status == Truth::True
-                && condition.reason != "NotYetSupported"
-            {
+            let of_rows = [condition::PROGRAMMED, condition::READY].contains(&condition.kind);
+            if of_rows && condition.status == Truth::True {
                 condition.status = Truth::False;
                 condition.reason = "Waiting";
                 condition.message = "rows it rests on are not in the OVN Northbound yet".into();

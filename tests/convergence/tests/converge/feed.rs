@@ -74,7 +74,7 @@ fn set(objects: &Objects, object: &ObjectRef) -> Option<Change> {
             Change::Pod(Pod {
                 meta: told(&pod.meta),
                 subnet: pod.subnet.clone(),
-                node: None,
+                node: pod.node.clone(),
                 host_network: pod.host_network,
                 ended: pod.ended,
                 ready: pod.ready,
@@ -87,7 +87,7 @@ fn set(objects: &Objects, object: &ObjectRef) -> Option<Change> {
             Change::VirtualMachineInstance(VirtualMachineInstance {
                 meta: told(&vmi.meta),
                 subnet: vmi.subnet.clone(),
-                node: None,
+                node: vmi.node.clone(),
                 ready: vmi.ready,
                 addresses: vmi.addresses.clone(),
             })
@@ -108,7 +108,7 @@ fn set(objects: &Objects, object: &ObjectRef) -> Option<Change> {
                 },
                 ready: !node.unready,
                 chassis: node.chassis.clone(),
-                ..Node::default()
+                addresses: node.addresses.clone(),
             })
         }
         Kind::EipGateway => {
@@ -127,7 +127,14 @@ fn set(objects: &Objects, object: &ObjectRef) -> Option<Change> {
                 status: status.clone(),
             })
         }
-        _ => return None,
+        Kind::NetworkProbe => {
+            let (made, spec) = objects.probes.get(&key)?;
+            Change::NetworkProbe(Object {
+                meta: told(made),
+                spec: spec.clone(),
+                status: None,
+            })
+        }
     })
 }
 
@@ -161,6 +168,7 @@ pub fn all(objects: &Objects) -> Vec<ObjectRef> {
         spaced(Kind::VNic, objects.vnics.keys().collect()),
         spaced(Kind::VirtualMachineInstance, objects.vmis.keys().collect()),
         spaced(Kind::YusurService, objects.services.keys().collect()),
+        spaced(Kind::NetworkProbe, objects.probes.keys().collect()),
     ]
     .concat()
 }
@@ -190,6 +198,7 @@ pub fn describe(change: &Change) -> String {
         Change::YusurService(object) => made(object),
         Change::EipGateway(object) => made(object),
         Change::Eip(object) => made(object),
+        Change::NetworkProbe(object) => made(object),
         Change::Removed(_) => "gone".into(),
         other => format!("{other:?}"),
     }

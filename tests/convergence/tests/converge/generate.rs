@@ -1,6 +1,7 @@
 //! Small worlds: objects of every kind, with names and addresses so few that they meet.
 
 mod outside;
+mod services;
 mod world;
 
 use std::collections::BTreeMap;
@@ -9,9 +10,8 @@ use std::net::IpAddr;
 use yusur_convergence::{Meta, Node, Objects, Pod, Vmi};
 use yusur_crds::common::LabelSelector;
 use yusur_crds::{
-    AffinityType, Algorithm, Backend, BackendKind, IntOrString, IpFamily, IpFamilyPolicy,
-    NamedPort, NamespaceRule, OwnerKind, PortOverride, Protocol, Publish, ServicePort,
-    SessionAffinity, StaticRoute, SubnetSpec, VNicOwner, VNicSpec, VpcSpec, YusurServiceSpec,
+    Device, NamedPort, NamespaceRule, OwnerKind, Protocol, StaticRoute, SubnetSpec, VNicOwner,
+    VNicSpec, VpcSpec,
 };
 use yusur_planner::{Kind, ObjectName, ObjectRef};
 
@@ -55,6 +55,11 @@ pub fn object(dice: &mut Dice<'_>) -> ObjectRef {
         Kind::YusurService,
     ]);
     let number = dice.byte();
+    // Nothing depends on these so far.
+    let kind = match kind {
+        Kind::YusurService if number >= 248 => Kind::NetworkProbe,
+        kind => kind,
+    };
     let of = |names: &[&str]| ObjectName::cluster(names[usize::from(number) % names.len()]);
     let in_space = |prefix: &str, count: u8| {
         let namespace = NAMESPACES[usize::from(number / 16) % NAMESPACES.len()];
@@ -70,6 +75,7 @@ pub fn object(dice: &mut Dice<'_>) -> ObjectRef {
         Kind::Pod => in_space("p", 5),
         Kind::VNic => in_space("v", 3),
         Kind::VirtualMachineInstance => in_space("m", 2),
+        Kind::NetworkProbe => in_space("probe", 2),
         _ => in_space("w", 5),
     };
     ObjectRef { kind, name }
@@ -104,7 +110,8 @@ fn rule(dice: &mut Dice<'_>, open: bool) -> NamespaceRule {
         0 | 3 => named(&["a"]),
         1 => named(&[]),
         4 => labelled(serde_json::json!({ "matchLabels": { "tier": "gold" } })),
-        5 => labelled(serde_json::json!({ "matchLabels": { "kubernetes.io/metadata.name": "b" } })),
+        5 => labelled(serde_json::json!({ "matchExpressions": [
+            { "key": "kubernetes.io/metadata.name", "operator": "In", "values": ["b"] } ] })),
         6 => named(&["a", "b"]),
         _ => NamespaceRule::all(),
     }
@@ -168,7 +175,7 @@ pub fn vpc(dice: &mut Dice<'_>, name: &str) -> VpcSpec {
             _ => None,
         },
         eip_gateway: outside::gateway_of_vpc(dice),
-        ..VpcSpec::default()
+        node_access: !dice.chance(3),
     }
 }
 
@@ -224,7 +231,10 @@ fn named_ports(dice: &mut Dice<'_>) -> Vec<NamedPort> {
             port("http", Protocol::Tcp, 8081),
             port("dns", Protocol::Udp, 5353),
         ],
-        2 => vec![port("http", Protocol::Udp, 8082)],
+        2 => vec![
+            port("http", Protocol::Udp, 8082),
+            port("signal", Protocol::Sctp, 2905),
+        ],
         _ => Vec::new(),
     }
 }
@@ -253,7 +263,13 @@ pub fn pod(dice: &mut Dice<'_>, old: Option<&Pod>, uid: impl FnOnce() -> String,
             None => reported,
         },
         ports: named_ports(dice),
+        node: node(dice),
     }
+}
+
+/// The node something is on.
+fn node(dice: &mut Dice<'_>) -> Option<String> {
+    dice.pick(&[None, Some("n0".to_owned()), Some("n1".to_owned())])
 }
 
 pub fn vmi(dice: &mut Dice<'_>, old: Option<&Vmi>, uid: impl FnOnce() -> String, own: &str) -> Vmi {
@@ -267,6 +283,7 @@ pub fn vmi(dice: &mut Dice<'_>, old: Option<&Vmi>, uid: impl FnOnce() -> String,
             &["10.0.1.3", "10.0.1.4"],
             &[],
         ])),
+        node: node(dice),
     }
 }
 
@@ -306,140 +323,24 @@ pub fn vnic(dice: &mut Dice<'_>, old: Option<&VNicSpec>) -> VNicSpec {
             kind,
             name: "owner".into(),
         }),
-        node: dice.pick(&[None, Some("n0".to_owned()), Some("n1".to_owned())]),
+        node: node(dice),
         ports: named_ports(dice),
         port_security: !dice.chance(3),
-        ..VNicSpec::default()
+        device: device(dice),
     }
 }
 
-fn backend(dice: &mut Dice<'_>, vpc: &str) -> Backend {
-    let kind = dice.pick(&[
-        BackendKind::Pod,
-        BackendKind::VNicIp,
-        BackendKind::Vm,
-        BackendKind::Pod,
-        BackendKind::Bm,
+fn device(dice: &mut Dice<'_>) -> Option<Device> {
+    let (pci, representor) = dice.pick(&[
+        (None, None),
+        (Some("0000:03:00.2"), None),
+        (None, Some("pf0vf1")),
+        (Some("0000:03:00.3"), Some("pf0vf2")),
     ]);
-    let (mut given, mut chosen) = (Vec::new(), None);
-    match dice.below(10) {
-        0..=2 => chosen = Some(serde_json::json!({ "matchLabels": { "app": "web" } })),
-        3 => chosen = Some(serde_json::json!({})),
-        4 => {
-            chosen = Some(serde_json::json!({ "matchExpressions": [
-                { "key": "app", "operator": "In", "values": ["web", "db"] },
-                { "key": "own", "operator": "NotIn", "values": ["p1", "v1"] } ] }));
-        }
-        5 => {
-            chosen = Some(
-                serde_json::json!({ "matchExpressions": [{ "key": "app", "operator": "Exists" }] }),
-            )
-        }
-        6 => chosen = Some(serde_json::json!({ "matchLabels": { "app": "db", "own": "p1" } })),
-        7 => {
-            chosen = Some(
-                serde_json::json!({ "matchExpressions": [{ "key": "none", "operator": "DoesNotExist" }] }),
-            )
-        }
-        8 => given = texts(&["10.0.1.3", "fd00:2::9"]),
-        _ => given = texts(&["10.0.1.4", "10.0.2.5"]),
-    }
-    let elsewhere = dice
-        .chance(4)
-        .then(|| dice.pick(&["blue", "red"]).to_owned());
-    Backend {
-        kind,
-        selector: chosen.map(selector),
-        addresses: given,
-        vpc: elsewhere.filter(|other| other != vpc || dice.chance(4)),
-        weight: dice.pick(&[1, 1, 1, 0, 3, 100, 101]),
-        ports: if dice.chance(4) {
-            vec![PortOverride {
-                name: "http".into(),
-                port: 9000,
-            }]
-        } else {
-            Vec::new()
-        },
-    }
-}
-
-pub fn service(dice: &mut Dice<'_>, old: Option<&YusurServiceSpec>) -> YusurServiceSpec {
-    let vpc = dice.pick(&["red", "blue", "red", "green"]).to_owned();
-    let vpc = match old {
-        Some(old) if !dice.chance(2) => old.vpc.clone(),
-        _ => vpc,
-    };
-    let target = |dice: &mut Dice<'_>| match dice.below(5) {
-        0 | 1 => None,
-        2 => Some(IntOrString::String("http".into())),
-        3 => Some(IntOrString::Int(8443)),
-        _ => Some(IntOrString::String("dns".into())),
-    };
-    let port = |name: &str, protocol, port, target_port| ServicePort {
-        name: Some(name.into()),
-        protocol,
-        port,
-        target_port,
-        app_protocol: None,
-    };
-    let mut spec = YusurServiceSpec {
-        vpc,
-        ..YusurServiceSpec::default()
-    };
-    match dice.below(14) {
-        5 | 6 => spec.cluster_ip = Some("10.96.0.2".into()),
-        7 => spec.cluster_ip = Some("10.97.0.2".into()),
-        8 => spec.cluster_ip = Some("None".into()),
-        9 => spec.cluster_ips = texts(&["10.96.0.3", "fd00:96::3"]),
-        10 => spec.ip_families = vec![IpFamily::IPv6],
-        11 => spec.cluster_ip = Some("10.96.0.1".into()),
-        12 => spec.ip_families = vec![IpFamily::IPv6, IpFamily::IPv4],
-        13 => spec.cluster_ip = Some("192.0.2.1".into()),
-        _ => {}
-    }
-    spec.ip_family_policy = match dice.below(6) {
-        4 => Some(IpFamilyPolicy::PreferDualStack),
-        5 => Some(IpFamilyPolicy::RequireDualStack),
-        _ => None,
-    };
-    let first = target(dice);
-    spec.ports = match dice.below(8) {
-        0..=3 => vec![port("a", Protocol::Tcp, 80, first)],
-        4 => vec![
-            port("a", Protocol::Tcp, 80, first),
-            port("b", Protocol::Udp, 53, target(dice)),
-        ],
-        5 => vec![
-            port("a", Protocol::Tcp, 80, first),
-            port("b", Protocol::Tcp, 443, target(dice)),
-        ],
-        6 => vec![port("a", Protocol::Sctp, 80, first)],
-        _ => vec![
-            port("a", Protocol::Udp, 53, None),
-            port("b", Protocol::Udp, 53, first),
-        ],
-    };
-    outside::of_service(dice, &mut spec);
-    let backends = [1, 1, 2, 0, 3][dice.below(5)];
-    spec.backends = (0..backends).map(|_| backend(dice, &spec.vpc)).collect();
-    spec.algorithm = dice.pick(&[
-        Algorithm::FlowHash,
-        Algorithm::FlowHash,
-        Algorithm::SourceHash,
-        Algorithm::RoundRobin,
-        Algorithm::LeastConnections,
-    ]);
-    spec.session_affinity = dice.chance(4).then(|| SessionAffinity {
-        type_: dice.pick(&[AffinityType::ClientIP, AffinityType::None]),
-        timeout_seconds: dice.pick(&[10800, 60, 0]),
-    });
-    spec.publish_not_ready_addresses = dice.chance(2);
-    spec.publish = Publish {
-        dns: !dice.chance(3),
-        ..Publish::default()
-    };
-    spec
+    (pci.is_some() || representor.is_some()).then(|| Device {
+        pci_address: pci.map(str::to_owned),
+        representor: representor.map(str::to_owned),
+    })
 }
 
 /// The object of this name becomes another, or comes into being.
@@ -489,6 +390,7 @@ pub fn set(
                 chassis: dice.pick(&[None, Some(format!("chassis-{name}"))]),
                 unready: dice.chance(5),
                 kept_out: dice.chance(3),
+                addresses: addresses(dice.pick(&[&[][..], &["198.51.100.7"]])),
             };
             objects.order_disturbed |= node.unready || node.kept_out;
             objects.nodes.insert(name, node);
@@ -507,10 +409,15 @@ pub fn set(
             let status = old.and_then(|old| old.2.clone());
             objects.eips.insert(key, (meta, spec, status));
         }
-        _ => {
+        Kind::NetworkProbe => {
+            let old = objects.probes.get(&key);
+            let meta = meta(dice, old.map(|old| &old.0), uid, &name);
+            objects.probes.insert(key, (meta, services::probe(dice)));
+        }
+        Kind::YusurService => {
             let old = objects.services.get(&key);
             let meta = meta(dice, old.map(|old| &old.0), uid, &name);
-            let spec = service(dice, old.map(|old| &old.1));
+            let spec = services::service(dice, old.map(|old| &old.1));
             let status = old.and_then(|old| old.2.clone());
             objects.services.insert(key, (meta, spec, status));
         }
@@ -531,6 +438,7 @@ pub fn remove(objects: &mut Objects, object: &ObjectRef) {
         Kind::Node => drop(objects.nodes.remove(&name)),
         Kind::EipGateway => drop(objects.gateways.remove(&name)),
         Kind::Eip => drop(objects.eips.remove(&key)),
-        _ => drop(objects.services.remove(&key)),
+        Kind::NetworkProbe => drop(objects.probes.remove(&key)),
+        Kind::YusurService => drop(objects.services.remove(&key)),
     }
 }

@@ -5,6 +5,7 @@
 mod damage;
 mod dice;
 mod feed;
+mod fields;
 mod generate;
 mod mutants;
 mod northbound;

@@ -302,8 +302,8 @@ pub(super) fn check(
     }
 }
 
-/// More entries than this no list has, but for one of each backend: then shares are near the weights' by two entries.
-const MOST_ENTRIES: u64 = 256;
+/// Lists that need no more entries than this for the weights are exact; in others shares are near the weights' by two entries.
+const MOST_ENTRIES: u64 = 512;
 
 /// Each backend's share of the entries is its share of the weights.
 fn in_proportion(counts: &BTreeMap<SocketAddr, u64>, weights: &BTreeMap<SocketAddr, u64>) -> bool {

@@ -72,9 +72,12 @@ pub(super) fn gateway(dice: &mut Dice<'_>, old: Option<&EipGatewaySpec>) -> EipG
         vlan: dice.pick(&[None, None, Some(7)]),
         nodes,
         default: !dice.chance(6),
-        service_gateway: dice.chance(3).then_some(ServiceGatewaySpec {
-            placement: ServiceGatewayPlacement::Apart,
-        }),
+        service_gateway: match dice.below(16) {
+            13.. => Some(ServiceGatewayPlacement::Apart),
+            12 => Some(ServiceGatewayPlacement::WithGateway),
+            _ => None,
+        }
+        .map(|placement| ServiceGatewaySpec { placement }),
         allowed_namespaces: if dice.chance(4) {
             rule(dice, true)
         } else {
