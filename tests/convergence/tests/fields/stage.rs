@@ -111,7 +111,7 @@ impl Stage {
                 self.inventory
                     .observe(&reply.batch, self.northbound.content());
                 self.inventory
-                    .committed(&plan.groups, self.northbound.content());
+                    .committed(&plan.groups, None, self.northbound.content());
             }
             let of_groups = plan.groups.into_iter().flat_map(|group| group.verdicts);
             for verdict in of_groups.chain(plan.verdicts) {
