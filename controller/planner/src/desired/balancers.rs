@@ -24,7 +24,7 @@ pub(super) struct Balanced<'a> {
     /// Backends that get new connections.
     pub(super) used: BTreeSet<Place<'a>>,
     /// Names of target ports that no backend knows.
-    pub(super) unnamed: BTreeSet<String>,
+    pub(super) unnamed: BTreeSet<(&'static str, String)>,
 }
 
 /// Where a load balancer is.
@@ -136,7 +136,8 @@ impl<'a, 'b> Parts<'a, 'b> {
                 .iter()
                 .any(|e| of_family(&e.address) && e.readiness <= Readiness::Leaving)
         {
-            balanced.unnamed.insert(target.to_string());
+            let named = (port.protocol.as_str(), target.to_string());
+            balanced.unnamed.insert(named);
         }
 
         let targets = || self.crossing.targets.iter().zip(&away);

@@ -118,7 +118,7 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
     let paths = paths.into_iter().filter(|(_, there)| *there);
     let paths = paths.map(|(path, _)| path);
     let status = YusurServiceStatus {
-        // Those it holds: one that an older service has is not its own.
+        // Those it holds, also while it is refused: this is the record of them.
         cluster_ips: held.iter().map(ToString::to_string).collect(),
         dns_names: named
             .then(|| dns::service_name(name, &inventory.config().zone))
@@ -138,6 +138,20 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
         record_first: unrecorded || outside.is_unrecorded(),
     };
     (rows, verdict)
+}
+
+/// True if nothing is wrong with the service.
+pub(super) fn is_accepted(name: &ObjectName, inventory: &Inventory) -> bool {
+    let Some(service) = inventory.service(name) else {
+        return false;
+    };
+    let held = inventory.service_vips(name, service);
+    let outside = || outside::outside(name, service, inventory).unwrap_or_default();
+    problem(name, service, &held, inventory).is_none()
+        && outside().problem.is_none()
+        && crossing::crossing(name, service, inventory)
+            .problem
+            .is_none()
 }
 
 /// Why the service is not accepted, if it is not.
@@ -163,9 +177,9 @@ fn problem(
     let holder = match inventory.vip_holder(&service.vpc, lost) {
         // Status never shows another tenant's objects.
         Some(Unit::Service(other)) if other.namespace == name.namespace => {
-            format!("the older service {}", other.name)
+            format!("service {}", other.name)
         }
-        _ => "an older service of the VPC".to_owned(),
+        _ => "another service of the VPC".to_owned(),
     };
     Some(Problem::new(
         "VIPConflict",
@@ -215,15 +229,16 @@ fn ready(
     service: &Service,
     endpoints: &Endpoints<'_>,
     counts: BackendCounts,
-    unnamed: &BTreeSet<String>,
+    unnamed: &BTreeSet<(&'static str, String)>,
 ) -> Condition {
-    if let Some(target) = unnamed.first() {
+    if let Some((protocol, target)) = unnamed.first() {
         return say(
             condition::READY,
             Truth::False,
             "TargetPortUnknown",
             format!(
-                "no backend that is ready has a port named {target:?}; name the port there, or give targetPort as a number"
+                "no backend that is ready has a {protocol} port named {target:?}; name the port there, or give targetPort as a \
+                 number"
             ),
         );
     }

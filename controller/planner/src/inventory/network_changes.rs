@@ -3,7 +3,7 @@
 use yusur_crds::{SubnetSpec, SubnetStatus, VpcSpec, VpcStatus};
 
 use super::Inventory;
-use super::parse::Addresses;
+use super::ipam::Scope;
 use super::topology::{Subnet, Vpc};
 use super::workload::{Nature, Workload};
 use crate::input::Object;
@@ -23,6 +23,7 @@ impl Inventory {
                 vpc.problem = old.problem.clone();
                 vpc.router = old.router;
                 if old.gateway != vpc.gateway {
+                    self.joins.unsure.insert(name.clone());
                     self.joins.to_settle.insert(name.clone());
                 }
                 old.cidrs != vpc.cidrs || old.allowed != vpc.allowed
@@ -99,9 +100,6 @@ impl Inventory {
             subnet.problem = old.problem;
             subnet.switch = old.switch;
             subnet.members = old.members;
-            subnet.starved = old.starved;
-            subnet.macs = old.macs;
-            subnet.pool = old.pool;
             if old.vpc != subnet.vpc {
                 self.forget_subnet(&old.vpc, &name);
                 self.dirty.add(Unit::Vpc(subnet.vpc.clone()));
@@ -110,11 +108,11 @@ impl Inventory {
                 defaults_differ = true;
             }
             if pool_differs {
-                subnet.fit_pool();
                 // Its router translates the addresses of its Subnets.
                 self.dirty.add(Unit::Vpc(subnet.vpc.clone()));
             }
         }
+        self.ipam.fit(Scope::Subnet(name.clone()), subnet.room());
         self.subnets_of
             .entry(subnet.vpc.clone())
             .or_default()
@@ -127,7 +125,6 @@ impl Inventory {
         }
         if pool_differs {
             self.members_changed(&name);
-            self.feed_starved_subnet(&name);
         }
         if defaults_differ {
             self.defaults.clear();
@@ -159,13 +156,11 @@ impl Inventory {
         self.dirty.add(Unit::Subnet(name.clone()));
         self.defaults.clear();
         for id in subnet.members {
-            if let Some(workload) = self.workloads.get_mut(id) {
-                workload.subnet = None;
-                workload.claims = Addresses::default();
-            }
+            self.outlive_subnet(id);
             self.workload_unsettled(id);
             self.workload_changed(id);
         }
+        self.ipam.close(&Scope::Subnet(name.clone()));
         self.unattached_changed();
     }
 

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ovsdb_model::{Batch, Database, Operation, Row, Uuid};
-use yusur_convergence::{Complaint, Foreign, Objects, Place, Tables, Terms, check, places};
+use yusur_convergence::{
+    Complaint, Foreign, Holders, Objects, Place, Tables, Terms, check, places,
+};
 use yusur_planner::{
     Bounds, Config, Group, Inventory, Kind, ObjectRef, Plan, Refused, Round, Status, Unit, Verdict,
     operations, plan,
@@ -54,6 +56,13 @@ pub struct Player<N> {
     /// News on its way to the planner.
     unheard: Vec<Batch>,
     saved: Option<(Backup, Foreign)>,
+    /// Who held what when all was at rest.
+    holders: Holders,
+    /// Nothing has happened since that loses records: no row was lost, and there was no restart while something refused what
+    /// was held.
+    on_record: bool,
+    /// What others rest on has changed since.
+    moved: bool,
     pub story: Vec<String>,
 }
 
@@ -79,6 +88,9 @@ impl<N: Northbound> Player<N> {
             unlabelled: false,
             unheard: Vec::new(),
             saved: None,
+            holders: Holders::default(),
+            on_record: true,
+            moved: false,
             story: Vec::new(),
         }
     }
@@ -180,6 +192,10 @@ impl<N: Northbound> Player<N> {
     /// The planner is told of the object as it is.
     fn fed(&mut self, object: &ObjectRef) {
         let change = feed::change(&self.objects, object);
+        self.moved |= !matches!(
+            object.kind,
+            Kind::Pod | Kind::VNic | Kind::YusurService | Kind::Eip
+        );
         self.tell(format!("{object}: {}", feed::describe(&change)));
         if let Some(unit) = object.unit()
             && self.held.remove(&unit)
@@ -263,6 +279,7 @@ impl<N: Northbound> Player<N> {
     fn damage(&mut self, dice: &mut Dice<'_>) {
         self.gather();
         if let Some(done) = damage::damage(dice, &mut self.northbound, &self.foreign) {
+            self.on_record = false;
             self.unlabelled |= done.unlabelled;
             self.objects.order_disturbed |= done.disorder;
             self.tell(format!("damage: {}", done.story));
@@ -270,6 +287,7 @@ impl<N: Northbound> Player<N> {
     }
 
     fn wipe_or_restore(&mut self, dice: &mut Dice<'_>) -> Result<(), String> {
+        self.on_record = false;
         match dice.below(3) {
             0 => {
                 if self.unlabelled {
@@ -582,6 +600,7 @@ impl<N: Northbound> Player<N> {
         self.desk.clear();
         self.northbound.news();
         self.unheard.clear();
+        self.on_record &= !self.moved;
         let order = self.in_some_order(dice);
         self.tell("the controller starts again");
         self.inventory = self.fresh(&order);
@@ -639,7 +658,13 @@ impl<N: Northbound> Player<N> {
     pub fn conclude(&mut self) -> Result<(), String> {
         self.tell("everything comes to rest");
         self.settle()?;
-        let complaints = self.complaints();
+        let mut complaints = self.complaints();
+        let holders = Holders::of(&self.objects, &self.northbound.replica(), &self.foreign);
+        if self.on_record {
+            complaints.extend(self.holders.lost(&self.objects, &holders));
+        }
+        self.holders = holders;
+        (self.on_record, self.moved) = (true, false);
         if !complaints.is_empty() {
             let list: Vec<String> = complaints.iter().map(ToString::to_string).collect();
             let scene = self.scene(&self.northbound.replica());
