@@ -288,3 +288,26 @@ fn an_eip_tells_of_the_services_that_are_accepted() {
     story.then("{ kind: YusurService, metadata: { name: web, namespace: t }, removed: true }");
     assert_eq!(used_by(&story), ["same-port"]);
 }
+
+/// It would go round in circles.
+#[test]
+fn a_service_is_not_its_own_backend() {
+    let mut story = world();
+    for own in ["10.96.0.7", "192.0.2.7"] {
+        let backends = format!("backends: [{{ kind: VM, addresses: [{own}, 10.0.1.9] }}]");
+        story.then(&service(
+            "t/round",
+            9,
+            &format!(
+                "vpc: shared, clusterIP: 10.96.0.7, eip: {{ addresses: [192.0.2.7] }}, {backends}"
+            ),
+        ));
+        assert_eq!(story.accepted("service/t/round"), "InvalidSpec", "{own}");
+        let rows = story.northbound.model.content().rows("Load_Balancer");
+        let backends: Vec<String> = rows
+            .flat_map(|(_, row)| row.get("vips").expect("vips").pairs().to_vec())
+            .filter_map(|(_, backends)| backends.as_str().map(str::to_owned))
+            .collect();
+        assert_eq!(backends, ["10.0.1.9:80", "10.0.1.9:80"], "{own}");
+    }
+}

@@ -169,6 +169,9 @@ fn problem(
     {
         return Some(problem.clone());
     }
+    if let Some(circle) = circle(name, service, inventory) {
+        return Some(circle);
+    }
     let lost = service
         .outcome
         .claims
@@ -187,6 +190,21 @@ fn problem(
             "{lost} is held by {holder}; choose another address, or leave clusterIP out to have one allocated (it is taken over if that service goes)"
         ),
     ))
+}
+
+/// A backend that is the service's own address: it is left out.
+fn circle(name: &ObjectName, service: &Service, inventory: &Inventory) -> Option<Problem> {
+    service.backends.iter().enumerate().find_map(|(at, entry)| {
+        let Source::Addresses(addresses) = &entry.source else {
+            return None;
+        };
+        let vpc = entry.elsewhere.as_ref().unwrap_or(&service.vpc);
+        let mut own = addresses.iter();
+        let own = own.find(|address| inventory.is_own_address(name, vpc, **address))?;
+        Some(Problem::invalid(format!(
+            "spec.backends[{at}].addresses: {own} is an address of the service itself; give the backend's own address"
+        )))
+    })
 }
 
 fn fine(service: &Service) -> &'static str {

@@ -5,11 +5,14 @@
 //! Whoever acts on a wish takes it from here, and looks at no rule of `allowedNamespaces` itself.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+use super::ipam::Scope;
 use super::parse::Problem;
 use super::topology::{Precision, Subnet, Vpc};
 use super::workload::Workload;
 use super::{Gateway, Inventory, Service};
+use crate::family::Family;
 use crate::name::{Name, ObjectName};
 use crate::unit::Unit;
 
@@ -119,6 +122,17 @@ impl Inventory {
     /// True if the service may ask for something besides its cluster addresses.
     pub(crate) fn is_admitted(&self, name: &ObjectName) -> bool {
         self.admitted(name).is_some()
+    }
+
+    /// True if an address in a VPC is one of the service's own: as its own backend it would go round in circles.
+    pub(crate) fn is_own_address(&self, name: &ObjectName, vpc: &Name, address: IpAddr) -> bool {
+        let unit = Unit::Service(name.clone());
+        let inside = self.ipam.holder(&Scope::Vpc(vpc.clone()), address);
+        let outside = || {
+            let owner = self.external_unit(name)?;
+            self.external_held(&owner).get(Family::of(address))
+        };
+        inside == Some(&unit) || outside() == Some(address)
     }
 
     /// The other VPCs in which an admitted service may have backends.

@@ -82,7 +82,7 @@ impl<K: Copy + Eq + Hash> Claims<K> {
         }
     }
 
-    /// The unit asks for the value no more. True if it held it, and nobody does now: see [`Self::next`].
+    /// The unit asks for the value no more. True if it held it, and nobody does now: the first of [`Self::waiting`] may claim it.
     pub(crate) fn release(&mut self, value: K, unit: &Unit) -> bool {
         if self.holder(value) == Some(unit) {
             self.holders.remove(&value);
