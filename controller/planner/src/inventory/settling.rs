@@ -86,8 +86,8 @@ impl Inventory {
     }
 
     fn granted(&mut self, asked: Vec<Asked>) -> Vec<(Asked, Granted)> {
-        let requests = asked.iter().map(|asked| asked.request.clone());
-        let granted = self.ipam.settle(&requests.collect::<Vec<_>>());
+        let requests: Vec<&Request> = asked.iter().map(|asked| &asked.request).collect();
+        let granted = self.ipam.settle(&requests);
         asked.into_iter().zip(granted).collect()
     }
 

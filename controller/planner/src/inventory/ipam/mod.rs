@@ -318,7 +318,7 @@ impl Ipam {
     // === Asking ===
 
     /// Serves requests that are new at the same time, the older first. What becomes of each, in their order.
-    pub(crate) fn settle(&mut self, requests: &[Request]) -> Vec<Granted> {
+    pub(crate) fn settle(&mut self, requests: &[&Request]) -> Vec<Granted> {
         let mut granted: Vec<Granted> = requests
             .iter()
             .map(|request| Granted {
@@ -343,7 +343,7 @@ impl Ipam {
             }
         }
         for at in short {
-            self.allocate(&requests[at], &mut granted[at]);
+            self.allocate(requests[at], &mut granted[at]);
         }
         granted
     }
@@ -414,7 +414,7 @@ impl Ipam {
     }
 
     /// Gives to each what it is known to have had: by rows before by status.
-    fn find_again(&mut self, requests: &[Request], granted: &mut [Granted]) {
+    fn find_again(&mut self, requests: &[&Request], granted: &mut [Granted]) {
         let mut found = Vec::new();
         let mut macs = Vec::new();
         for (at, request) in requests.iter().enumerate() {
@@ -453,7 +453,7 @@ impl Ipam {
             }
         }
         for (_, _, at, ip) in found {
-            let (request, granted) = (&requests[at], &mut granted[at]);
+            let (request, granted) = (requests[at], &mut granted[at]);
             let family = Family::of(ip);
             if granted.claims.get(family).is_some() || self.spoken_for(request, ip) {
                 continue;
