@@ -28,7 +28,8 @@ pub struct Meta {
     pub uid: String,
     /// `generation`; 0 where there is none.
     pub generation: i64,
-    /// `creationTimestamp` in seconds since 1970: the older of two claims wins. 0 where there is none (then names decide).
+    /// `creationTimestamp` in seconds since 1970: of claims that are new at the same time that of the older object comes
+    /// first. 0 where there is none (then names decide).
     pub created: i64,
     /// `labels`.
     pub labels: BTreeMap<String, String>,

@@ -402,6 +402,10 @@ mod tests {
         let batch = counting(&mut database, 0, 0);
         assert_eq!(northd.observe(&batch, &database), Some(Target::MAX));
         assert!(!northd.is_free(Uuid::from_u128(7)));
-        assert_eq!(northd.deletion(spec(LogicalSwitch::NAME)), Some(1));
+        assert_eq!(
+            northd.deletion(spec(LogicalSwitch::NAME)),
+            Some(5),
+            "beyond what was seen"
+        );
     }
 }

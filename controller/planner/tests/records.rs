@@ -95,13 +95,12 @@ fn a_record_that_was_overtaken_counts_for_nothing() {
     let first: Vec<IpAddr> = verdict.expect("a verdict").record();
     assert_eq!((made, first.len()), (0, 1));
 
-    // While that is on its way into the status, an older service asks for the address by name.
-    let older = format!(
-        "{{ kind: YusurService, metadata: {{ name: old, namespace: a, uid: u-2, created: 1 }}, spec: {{ vpc: red, \
-         clusterIP: {}, ports: [{{ port: 80 }}] }} }}",
-        first[0]
+    // While that is on its way into the status, the VPC gets another range.
+    let moved = VPC.split("---").next().expect("the Vpc");
+    apply(
+        &mut inventory,
+        &moved.replace("10.96.0.0/29", "10.97.0.0/29"),
     );
-    apply(&mut inventory, &older);
     let (made, verdict) = round(&mut inventory, &mut northbound, "young");
     let second = verdict.expect("a verdict").record();
     assert_eq!((made, second.len()), (0, 1));

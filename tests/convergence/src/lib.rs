@@ -9,7 +9,8 @@
 //! - nothing is there twice: no switch of a Subnet, port of a Pod, load balancer of a service, name or address;
 //! - every VIP has exactly its ready backends, on every switch of its VPC and on no other;
 //! - no row of one VPC names another's address;
-//! - names resolve to what is served, and statuses record what was allocated.
+//! - names resolve to what is served, and statuses record what was allocated;
+//! - nobody has what another had before and asks for still ([`Holders`]).
 //!
 //! Where documents leave a choice (which free address, which Subnet for a Pod that was placed before its namespace's
 //! default changed) every choice that fits is accepted.
@@ -25,4 +26,4 @@ pub use fields::{Fields, Met};
 pub use meaning::Place;
 pub use objects::{Key, Meta, Node, Objects, Pod, Vmi};
 pub use rows::{Foreign, Tables};
-pub use rules::{Complaint, Rule, Terms, check, places};
+pub use rules::{Complaint, Holders, Rule, Terms, check, places};

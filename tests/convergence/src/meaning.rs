@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use ovsdb_model::{Database, Uuid};
 use yusur_crds::{LabelSelector, NamespaceRule, NamespacesFrom, SubnetSpec, VNicSpec};
 
-use crate::objects::{Key, Objects};
+use crate::objects::Objects;
 use crate::rows::Foreign;
 
 pub(crate) use outside::{Ask, Gateway};
@@ -277,13 +277,6 @@ impl<'a> Meaning<'a> {
     /// The addresses a VNic names; `None` if they cannot be read, and are then as good as not named.
     pub(crate) fn given(&self, spec: &VNicSpec) -> Option<Vec<IpAddr>> {
         unicast(&spec.addresses)
-    }
-
-    /// Whether a VNic may claim the addresses it names: it may be in its Subnet.
-    pub(crate) fn may_claim(&self, key: &Key, spec: &VNicSpec) -> bool {
-        self.subnets
-            .get(spec.subnet.as_str())
-            .is_some_and(|subnet| self.allows(subnet.vpc, &key.0))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The rules, one file for each part of the Northbound, and what is said when one is broken.
 
+mod holders;
 mod names;
 mod outside;
 mod ownership;
@@ -16,6 +17,7 @@ use crate::meaning::{Meaning, Place};
 use crate::network::Network;
 use crate::objects::Objects;
 use crate::rows::{Content, Foreign};
+pub use holders::Holders;
 use outside::Places;
 use ports::Ports;
 
@@ -47,8 +49,10 @@ pub enum Rule {
     Port,
     /// A port's addresses are its Subnet's, its own, and what was asked for.
     Address,
-    /// A service has the addresses it was given or allocated, if no older one has.
+    /// A service has the addresses it was given or allocated, if no other one has.
     Vip,
+    /// Nobody has what another had before and asks for still.
+    Kept,
     /// A VIP has exactly its ready backends.
     Backends,
     /// No row of a VPC names an address that is not the VPC's.
@@ -141,6 +145,14 @@ pub fn check(
         database,
         foreign,
     };
+    let accepted = case.meaning.asks.iter();
+    let accepted: Vec<bool> = accepted.map(|ask| outside::accepted(&case, ask)).collect();
+    for (ask, accepted) in case.meaning.asks.iter_mut().zip(accepted) {
+        if !accepted {
+            ask.accepted = false;
+            ask.reserved = std::mem::take(&mut ask.holds);
+        }
+    }
     case.places = Places::of(&case);
     let mut complaints = Complaints::default();
     ownership::check(&case, &mut complaints);

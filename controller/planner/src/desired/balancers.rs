@@ -26,7 +26,7 @@ pub(super) struct Balanced<'a> {
     /// Backends that get new connections.
     pub(super) used: BTreeSet<Place<'a>>,
     /// Names of target ports that no backend knows.
-    pub(super) unnamed: BTreeSet<String>,
+    pub(super) unnamed: BTreeSet<(&'static str, String)>,
     /// What was asked for and is more than OVN carries.
     pub(super) limits: Limits,
 }
@@ -235,7 +235,8 @@ impl<'a, 'b> Parts<'a, 'b> {
                 .iter()
                 .any(|e| Family::of(e.address) == family && e.readiness <= Readiness::Leaving)
         {
-            balanced.unnamed.insert(target.to_string());
+            let named = (port.protocol.as_str(), target.to_string());
+            balanced.unnamed.insert(named);
         }
 
         let Behind { home, away, .. } = &behind;

@@ -10,7 +10,8 @@ use yusur_crds::EipStatus;
 use yusur_crds::common::condition;
 
 use super::{
-    DesiredRow, Referrer, Rows, accepted, follows, inside, programmed, say, silent, subject,
+    DesiredRow, Referrer, Rows, accepted, follows, inside, programmed, say, service, silent,
+    subject,
 };
 use crate::family::Family;
 use crate::inventory::{Addresses, Inventory, Leads, Problem};
@@ -28,6 +29,7 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
     let leads = inventory.eip_leads(name);
     let mut rows = Vec::new();
     if let Some(gateway) = &holding.gateway
+        && !holding.refused
         && !holding.unrecorded
     {
         let way = leads.as_ref().map_or(Way::Nowhere, Way::To);
@@ -39,6 +41,7 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
     let problem = inventory.external_problem(unit);
     let users: Vec<String> = inventory
         .users_of(name)
+        .filter(|service| service::is_accepted(service, inventory))
         .map(|service| service.name.to_string())
         .collect();
     let mut conditions = vec![accepted(problem.as_ref(), "the Eip is valid")];

@@ -84,7 +84,9 @@ pub(super) fn outside(
     let holding = inventory.holding(&unit);
     outside.pending = holding.is_some_and(|holding| holding.unrecorded);
     outside.problem = hindrance(name, service, &unit, inventory);
-    if outside.problem.is_none() && !outside.pending {
+    // One that is refused has a greater problem, and is not reached from outside either.
+    let admitted = inventory.is_admitted(name);
+    if admitted && outside.problem.is_none() && !outside.pending {
         outside.note = covering_route(service, outside.held, inventory);
         outside.gateway = holding.and_then(|holding| holding.gateway.clone());
         for port in &service.ports {
@@ -169,7 +171,7 @@ fn hindrance(
     if joined != Some(gateway) {
         let reason = match (joined, &vpc.gateway) {
             (_, Some(said)) => format!("its spec.eipGateway says {said}"),
-            (Some(joined), None) => format!("an older service uses {joined}"),
+            (Some(joined), None) => format!("it has joined {joined}, which is in use"),
             (None, None) => "it has joined none".to_owned(),
         };
         return Some(Problem::new(

@@ -82,13 +82,11 @@ pub(super) fn desired(unit: &Unit, inventory: &Inventory) -> (Rows, Verdict) {
             });
         }
     } else if workload.vnic.is_some() {
-        // An address that was allocated stays on record while the port is withdrawn.
+        // What it has stays on record while the port is withdrawn.
+        let (addresses, mac) = inventory.on_record(workload);
         status = Status::VNic(VNicStatus {
-            addresses: inventory
-                .held(workload)
-                .iter()
-                .map(|address| address.to_string())
-                .collect(),
+            addresses: addresses.iter().map(|ip| ip.to_string()).collect(),
+            mac_address: mac.map(str::to_owned),
             ..VNicStatus::default()
         });
     }
@@ -159,15 +157,8 @@ fn place<'a>(
     let Some(subnet) = inventory.subnet(name) else {
         return Ok(None);
     };
-    inventory.vpc_for(&workload.name.namespace, &subnet.vpc)?;
-    if let Some(problem) = &subnet.problem {
-        return Err(Problem::new(
-            "SubnetNotAccepted",
-            format!("Subnet {name} is not accepted: {}", problem.message),
-        ));
-    }
-    if let Some(misfit) = workload.misfit(subnet, name) {
-        return Err(misfit);
+    if let Some(refusal) = inventory.port_refusal(workload, name, subnet) {
+        return Err(refusal);
     }
     if let Some(conflict) = inventory.mac_conflict(workload, subnet) {
         return Err(conflict);
@@ -198,7 +189,7 @@ fn place<'a>(
             .into_iter()
             .find(|family| subnet.range(*family).is_some() && held.get(*family).is_none());
         let family = short.unwrap_or(Family::V4);
-        let (taken, all) = subnet.pool.usage(family);
+        let (taken, all) = inventory.usage(name, family);
         return Err(Problem::new(
             "PoolExhausted",
             format!(

@@ -132,7 +132,7 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
     let paths = paths.into_iter().filter(|(_, there)| *there);
     let paths = paths.map(|(path, _)| path);
     let status = YusurServiceStatus {
-        // Those it holds: one that an older service has is not its own.
+        // Those it holds, also while it is refused: this is the record of them.
         cluster_ips: held.iter().map(ToString::to_string).collect(),
         dns_names: named
             .then(|| dns::service_name(name, &inventory.config().zone))
@@ -154,6 +154,20 @@ pub(super) fn desired(unit: &Unit, name: &ObjectName, inventory: &Inventory) -> 
     (rows, verdict)
 }
 
+/// True if nothing is wrong with the service.
+pub(super) fn is_accepted(name: &ObjectName, inventory: &Inventory) -> bool {
+    let Some(service) = inventory.service(name) else {
+        return false;
+    };
+    let held = inventory.service_vips(name, service);
+    let outside = || outside::outside(name, service, inventory).unwrap_or_default();
+    problem(name, service, &held, inventory).is_none()
+        && outside().problem.is_none()
+        && crossing::crossing(name, service, inventory)
+            .problem
+            .is_none()
+}
+
 /// Why the service is not accepted, if it is not.
 fn problem(
     name: &ObjectName,
@@ -169,6 +183,9 @@ fn problem(
     {
         return Some(problem.clone());
     }
+    if let Some(circle) = circle(name, service, inventory) {
+        return Some(circle);
+    }
     let lost = service
         .outcome
         .claims
@@ -177,9 +194,9 @@ fn problem(
     let holder = match inventory.vip_holder(&service.vpc, lost) {
         // Status never shows another tenant's objects.
         Some(Unit::Service(other)) if other.namespace == name.namespace => {
-            format!("the older service {}", other.name)
+            format!("service {}", other.name)
         }
-        _ => "an older service of the VPC".to_owned(),
+        _ => "another service of the VPC".to_owned(),
     };
     Some(Problem::new(
         "VIPConflict",
@@ -187,6 +204,21 @@ fn problem(
             "{lost} is held by {holder}; choose another address, or leave clusterIP out to have one allocated (it is taken over if that service goes)"
         ),
     ))
+}
+
+/// A backend that is the service's own address: it is left out.
+fn circle(name: &ObjectName, service: &Service, inventory: &Inventory) -> Option<Problem> {
+    service.backends.iter().enumerate().find_map(|(at, entry)| {
+        let Source::Addresses(addresses) = &entry.source else {
+            return None;
+        };
+        let vpc = entry.elsewhere.as_ref().unwrap_or(&service.vpc);
+        let mut own = addresses.iter();
+        let own = own.find(|address| inventory.is_own_address(name, vpc, **address))?;
+        Some(Problem::invalid(format!(
+            "spec.backends[{at}].addresses: {own} is an address of the service itself; give the backend's own address"
+        )))
+    })
 }
 
 fn fine(service: &Service) -> &'static str {
@@ -237,15 +269,16 @@ fn ready(
     service: &Service,
     endpoints: &Endpoints<'_>,
     counts: BackendCounts,
-    unnamed: &BTreeSet<String>,
+    unnamed: &BTreeSet<(&'static str, String)>,
 ) -> Condition {
-    if let Some(target) = unnamed.first() {
+    if let Some((protocol, target)) = unnamed.first() {
         return say(
             condition::READY,
             Truth::False,
             "TargetPortUnknown",
             format!(
-                "no backend that is ready has a port named {target:?}; name the port there, or give targetPort as a number"
+                "no backend that is ready has a {protocol} port named {target:?}; name the port there, or give targetPort as a \
+                 number"
             ),
         );
     }

@@ -64,9 +64,10 @@ pub(super) fn endpoints<'a>(
         match &entry.source {
             Source::Addresses(addresses) => {
                 found.matched.push(None);
-                let fresh = addresses
-                    .iter()
-                    .filter(|address| seen.insert((vpc, **address)));
+                let at = vpc.unwrap_or(&service.vpc);
+                let fresh = addresses.iter().filter(|address| {
+                    !inventory.is_own_address(name, at, **address) && seen.insert((vpc, **address))
+                });
                 let fresh = fresh.map(|address| Endpoint {
                     address: *address,
                     workload: None,

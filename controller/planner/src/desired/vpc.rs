@@ -76,7 +76,7 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
     };
     rows.extend(DesiredRow::new(ids.group(name), &group, carriers));
 
-    if inventory.calls_others(name) {
+    if inventory.has_crossings(name) {
         let group = LoadBalancerGroup {
             name: ids.switch_group_name(name),
             load_balancer: BTreeSet::new(),

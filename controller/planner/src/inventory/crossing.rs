@@ -1,21 +1,13 @@
 //! Which services look for backends in which other VPCs, and the addresses that they have there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use hashbrown::HashMap;
 
 use super::external::Leads;
+use super::ipam::numbers::Numbers;
 use super::service::Service;
 use crate::name::{Name, ObjectName};
-
-/// Which addresses of a VPC's share are taken, by the number that is their end.
-#[derive(Debug, Default)]
-pub(super) struct Slots {
-    pub(super) taken: BTreeMap<u8, ObjectName>,
-    pub(super) of: HashMap<ObjectName, u8>,
-    /// Services for which none was left.
-    pub(super) starved: BTreeSet<ObjectName>,
-}
 
 /// Where connections from outside to a service are balanced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +30,14 @@ pub(super) struct Crossings {
     pub(super) guests: HashMap<Name, BTreeSet<ObjectName>>,
     /// By VPC, its own services that have backends in others.
     pub(super) own: HashMap<Name, BTreeSet<ObjectName>>,
-    pub(super) slots: HashMap<Name, Slots>,
+    /// By VPC, which addresses of its share are taken, by the number that is their end.
+    pub(super) slots: HashMap<Name, Numbers<u8>>,
+    /// By service, the VPCs in whose share it has an address.
+    pub(super) has: HashMap<ObjectName, BTreeSet<Name>>,
+    /// By service, the VPCs in whose share there was none left for it.
+    pub(super) waits: HashMap<ObjectName, BTreeSet<Name>>,
+    /// Services that may need more addresses, or fewer.
+    pub(super) to_settle: BTreeSet<ObjectName>,
 }
 
 impl Service {

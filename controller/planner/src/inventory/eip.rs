@@ -2,6 +2,7 @@
 
 use yusur_crds::{EipRequest, EipSpec, EipStatus, IpFamily};
 
+use super::ipam::Want;
 use super::parse::{self, Addresses, Problem};
 use super::topology::Header;
 use crate::family::Family;
@@ -28,6 +29,8 @@ pub(crate) struct Holding {
     pub(crate) claims: Addresses,
     /// Some were allocated and are not in a status yet.
     pub(crate) unrecorded: bool,
+    /// It is refused: what it holds stays its own, and is not used.
+    pub(crate) refused: bool,
     pub(crate) problem: Option<Problem>,
 }
 
@@ -37,8 +40,17 @@ pub(crate) struct Eip {
     pub(crate) header: Header,
     pub(crate) request: Request,
     pub(super) recorded: Addresses,
+    /// The gateway they are of, as its status says.
+    pub(super) recorded_gateway: Option<Name>,
     pub(crate) invalid: Option<Problem>,
     pub(crate) holding: Holding,
+}
+
+impl Holding {
+    /// True if these are on record: all that was allocated, as far as it should.
+    pub(super) fn is_on_record(&self, request: &Request, recorded: &Addresses) -> bool {
+        self.unrecorded || recorded.covers(&self.claims, &request.given)
+    }
 }
 
 impl Request {
@@ -62,6 +74,20 @@ impl Request {
             gateway: gateway.map(Name::from),
             given,
             families: families.into(),
+        })
+    }
+
+    /// What is asked for still while the gateway refuses it.
+    pub(super) fn standing(&self) -> [Option<Want>; 2] {
+        Family::ALL.map(|family| match self.given.get(family) {
+            Some(ip) => Some(Want::This(ip)),
+            None => {
+                let asked = match self.families.is_empty() {
+                    true => self.given.is_empty(),
+                    false => self.families.contains(&family),
+                };
+                asked.then_some(Want::Any)
+            }
         })
     }
 
@@ -92,6 +118,11 @@ impl Eip {
         Self {
             header: Header::new(&object.meta),
             request,
+            recorded_gateway: object
+                .status
+                .as_ref()
+                .and_then(|status| status.gateway.as_deref())
+                .map(Name::from),
             recorded: recorded(object.status.iter().flat_map(|status| &status.addresses)),
             invalid,
             holding: Holding::default(),

@@ -1,6 +1,5 @@
 //! EIP gateways: what their specs say, and which of them counts as the default.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -8,8 +7,9 @@ use ovsdb_model::Database;
 use yusur_crds::{EipGatewaySpec, EipGatewayStatus, ServiceGatewayPlacement};
 
 use super::Inventory;
+use super::ipam::Scope;
+use super::ipam::pool::Room;
 use super::parse::{self, Addresses, Problem};
-use super::pool::Pool;
 use super::serving::Order;
 use super::topology::{Header, Rule};
 use crate::family::Family;
@@ -43,9 +43,6 @@ pub(crate) struct Gateway {
     pub(crate) invalid: Option<Problem>,
     /// What is wrong, all in all. A gateway with a problem has no rows.
     pub(crate) problem: Option<Problem>,
-    pub(crate) pool: Pool,
-    /// Units that found no free address.
-    pub(super) starved: BTreeSet<Unit>,
 }
 
 impl Gateway {
@@ -155,7 +152,7 @@ impl Gateway {
                 note(problem);
                 Rule::default()
             });
-        let mut gateway = Self {
+        Self {
             header: Header::new(meta),
             cidrs,
             addresses,
@@ -172,20 +169,29 @@ impl Gateway {
             allowed,
             invalid,
             problem: None,
-            pool: Pool::default(),
-            starved: BTreeSet::new(),
-        };
-        gateway.fit_pool();
-        gateway
+        }
     }
 
-    fn fit_pool(&mut self) {
-        let wanted: Vec<(IpAddr, IpAddr)> =
+    /// What external addresses there are.
+    fn room(&self) -> Room {
+        let hosts: Vec<(IpAddr, IpAddr)> =
             self.cidrs.iter().map(|net| parse::hosts(*net)).collect();
         let own = self.addresses.iter().copied().chain(self.next_hops.iter());
-        let mut excluded = self.excluded.clone();
-        excluded.extend(own.map(|address| (address, address)));
-        self.pool.set_ranges(&wanted, &excluded);
+        Room {
+            whole: hosts.clone(),
+            own: own.collect(),
+            wanted: hosts,
+            excluded: self.excluded.clone(),
+        }
+    }
+
+    /// True if somebody who has the address can keep it: it is not excluded for any other reason than by
+    /// `excludedAddresses`, which keep out only who is new.
+    pub(super) fn fits(&self, address: IpAddr) -> bool {
+        let hosts = self.range(Family::of(address)).map(parse::hosts);
+        hosts.is_some_and(|(first, last)| (first..=last).contains(&address))
+            && !self.addresses.contains(&address)
+            && !self.next_hops.iter().any(|hop| hop == address)
     }
 
     /// The range of this family.
@@ -243,8 +249,6 @@ impl Gateway {
             allowed,
             invalid,
             problem: _,
-            pool: _,
-            starved: _,
         } = self;
         *header == other.header
             && *cidrs == other.cidrs
@@ -287,9 +291,6 @@ impl Inventory {
             // That nodes which were not asked before take a while to find their order is no failure.
             new.last = old.last.filter(|last| new.nodes.contains(last));
             new.problem = old.problem;
-            new.starved = old.starved;
-            new.pool = old.pool;
-            new.fit_pool();
         } else {
             // What was seen last, until somebody looks again.
             let status = object.status.as_ref();
@@ -297,6 +298,7 @@ impl Inventory {
             new.serving = known.map(|node| self.intern(node));
             new.last = new.serving.clone();
         }
+        self.ipam.fit(Scope::Gateway(name.clone()), new.room());
         self.gateways.insert(name.clone(), new);
         if ranges_differ {
             // The Vpcs' routes to its inside router are by them.
@@ -306,8 +308,8 @@ impl Inventory {
     }
 
     pub(super) fn remove_gateway(&mut self, name: &Name) {
-        // Its pool goes with it: whoever had an address of it has none.
         if self.gateways.remove(name).is_some() {
+            self.ipam.close(&Scope::Gateway(name.clone()));
             self.gateway_changed(name);
         }
     }

@@ -1,26 +1,20 @@
-//! Who holds which external address of which gateway.
-//!
-//! A unit that asks is an Eip, or a service with an address of its own. What is given or recorded is claimed first, then
-//! the rest is allocated, in order of age, as for all addresses. An address in use is never taken away for one that
-//! somebody names later.
+//! What Eips, and services with an address of their own, ask for of EIP gateways.
 
 use std::net::IpAddr;
 
-use ovsdb_model::{Database, Table};
+use ovsdb_model::Database;
 use yusur_crds::{EipSpec, EipStatus};
 
+use super::Inventory;
+use super::cluster::{is_on_record, known, unrecorded};
 use super::eip::{Eip, Holding, Request};
+use super::ipam::{Granted, Request as AskedOf, Scope, records};
 use super::parse::{Addresses, Problem};
-use super::pool::{Handover, Seniority};
-use super::{Gateway, Inventory};
+use super::settling::Asked;
 use crate::family::Family;
 use crate::input::Object;
 use crate::name::{Name, ObjectName};
-use crate::nb::{self, Nat};
 use crate::unit::Unit;
-
-const ALLOCATED: u8 = 0;
-const GIVEN: u8 = 1;
 
 impl Inventory {
     pub(super) fn apply_eip(&mut self, object: &Object<EipSpec, EipStatus>) {
@@ -42,6 +36,10 @@ impl Inventory {
             let Some(old) = self.eips.get(&name) else {
                 return;
             };
+            if !old.holding.is_on_record(&old.request, &old.recorded) {
+                // Its status has lost an address that rows may not use yet.
+                self.pending_eips.insert((old.header.created, unit.clone()));
+            }
             if old.header == new.header && old.request == new.request && old.invalid == new.invalid
             {
                 return;
@@ -132,38 +130,6 @@ impl Inventory {
         self.dirty.add(unit.clone());
     }
 
-    /// Finds external addresses for all units that may need some.
-    pub(super) fn settle_eips(&mut self, database: &Database) {
-        // Handovers and freed addresses make more units pending; each round there are fewer.
-        for _ in 0..8 {
-            let units = std::mem::take(&mut self.pending_eips);
-            if units.is_empty() {
-                return;
-            }
-            let (mut short, mut crossing) = (Vec::new(), Vec::new());
-            for (_, unit) in units {
-                if let Unit::Service(name) = &unit
-                    && self
-                        .services
-                        .get(name)
-                        .is_some_and(|service| service.crosses())
-                {
-                    crossing.push(name.clone());
-                }
-                let missing = self.claim_external(&unit, database);
-                if !missing.is_empty() {
-                    short.push((unit, missing));
-                }
-            }
-            for (unit, missing) in short {
-                self.allocate_external(&unit, &missing);
-            }
-            for name in crossing {
-                self.allocate_slots(&name);
-            }
-        }
-    }
-
     fn holding_mut(&mut self, unit: &Unit) -> Option<&mut Holding> {
         match unit {
             Unit::Eip(name) => self.eips.get_mut(name).map(|eip| &mut eip.holding),
@@ -203,9 +169,13 @@ impl Inventory {
         }
     }
 
-    /// Which gateway the unit's addresses are of, which families it is to have, and which addresses it was given.
-    fn external_wishes(&self, unit: &Unit) -> Result<(Name, Vec<Family>, Addresses), Problem> {
-        let Some((request, ..)) = self.asking(unit) else {
+    /// Which gateway the unit's addresses are of, and which families it is to have. `rows`: the addresses that its rows have.
+    fn external_wishes(
+        &self,
+        unit: &Unit,
+        rows: &dyn Fn() -> Vec<IpAddr>,
+    ) -> Result<(Name, Vec<Family>), Problem> {
+        let Some((request, recorded, _)) = self.asking(unit) else {
             return Err(Problem::new("Withdrawn", ""));
         };
         let (namespace, own) = match unit {
@@ -220,6 +190,12 @@ impl Inventory {
                     return Err(Problem::new("Withdrawn", ""));
                 };
                 self.vpc_for(&name.namespace, &service.vpc)?;
+                if self.admitted(name).is_none() {
+                    return Err(Problem::new(
+                        "ServiceNotAccepted",
+                        "the service has not the cluster addresses it is to have",
+                    ));
+                }
                 (&name.namespace, Some(&service.outcome.families))
             }
             _ => return Err(Problem::new("Withdrawn", "")),
@@ -258,7 +234,14 @@ impl Inventory {
                     ),
                 ));
             }
-            if let Some(reason) = gateway.reserved(address) {
+            let scope = Scope::Gateway(name.clone());
+            let has = || match self.ipam.holder(&scope, address) {
+                Some(holder) => holder == unit,
+                None => recorded.iter().any(|ip| ip == address) || rows().contains(&address),
+            };
+            if let Some(reason) = gateway.reserved(address)
+                && !(gateway.fits(address) && has())
+            {
                 return Err(Problem::new(
                     "AddressReserved",
                     format!(
@@ -267,175 +250,123 @@ impl Inventory {
                 ));
             }
         }
-        Ok((name.clone(), families, request.given))
-    }
-
-    /// The gateway asked for, or the default, if it is there and the namespace may use it.
-    fn gateway_for(
-        &self,
-        namespace: &Name,
-        asked: Option<&Name>,
-    ) -> Result<(&Name, &Gateway), Problem> {
-        let Some(name) = asked.or(self.default_gateway.as_ref()) else {
+        if let Some(problem) = &gateway.problem {
             return Err(Problem::new(
-                "NoDefaultGateway",
-                "no EipGateway is marked as default; name one, or have the operator mark one",
-            ));
-        };
-        let Some((name, gateway)) = self.gateways.get_key_value(name) else {
-            return Err(Problem::new(
-                "GatewayNotFound",
-                format!("there is no EipGateway {name}; create it, or name another"),
-            ));
-        };
-        let allowed = gateway
-            .allowed
-            .allows(namespace, self.spaces.get(namespace), &self.labels);
-        if allowed.is_none() {
-            return Err(Problem::new(
-                "NamespaceNotAllowed",
-                format!(
-                    "EipGateway {name} does not allow namespace {namespace}; its allowedNamespaces must name or select it"
-                ),
+                "GatewayNotAccepted",
+                format!("EipGateway {name} is not accepted: {}", problem.message),
             ));
         }
-        Ok((name, gateway))
+        Ok((name.clone(), families))
     }
 
-    /// Claims what a unit was given or has on record. Returns the families it still needs an address of.
-    fn claim_external(&mut self, unit: &Unit, database: &Database) -> Vec<Family> {
-        if let Unit::Service(name) = unit {
-            self.use_shared(name);
-            self.claim_slots(name, database);
+    /// What a unit asks for.
+    pub(super) fn external_request(&mut self, unit: &Unit, database: &Database) -> Option<Asked> {
+        let (request, recorded, created) = self.asking(unit)?;
+        let (request, before) = (request.clone(), self.holding(unit)?.clone());
+        let rows = || records::external(unit, database);
+        let (gateway, wants, families, problem) = match self.external_wishes(unit, &rows) {
+            Ok((gateway, families)) => {
+                let wants = AskedOf::wants(&families, &request.given);
+                (Some(gateway), wants, families, None)
+            }
+            Err(problem) => {
+                // Which gateway it had its addresses of, while it cannot be told which it asks.
+                let asked = request.gateway.clone();
+                let asked = asked.or_else(|| before.gateway.clone());
+                let asked = asked.or_else(|| self.recorded_gateway(unit));
+                let asked = asked.or_else(|| self.default_gateway.clone());
+                (asked, request.standing(), Vec::new(), Some(problem))
+            }
+        };
+        let mut had = before.claims;
+        if before.gateway != gateway {
+            if let Some(old) = &before.gateway {
+                self.ipam.leave(&Scope::Gateway(old.clone()), unit, &had);
+            }
+            had = Addresses::default();
         }
-        let Some((_, on_record, created)) = self.asking(unit) else {
-            return Vec::new();
+        let Some(gateway) = gateway else {
+            let after = Holding {
+                refused: true,
+                problem,
+                ..Holding::default()
+            };
+            self.hold(unit, after);
+            return None;
         };
-        let Some(before) = self.holding(unit).cloned() else {
-            return Vec::new();
+        let scope = Scope::Gateway(gateway);
+        let held = self.ipam.held(&scope, unit, &had);
+        let records = if is_on_record(&wants, &held, &recorded) {
+            Vec::new()
+        } else {
+            known(recorded, &rows())
         };
-        let (gateway, families, given, problem) = match self.external_wishes(unit) {
-            Ok((gateway, families, given)) => (Some(gateway), families, given, None),
-            Err(problem) => (None, Vec::new(), Addresses::default(), Some(problem)),
-        };
-        let mut after = Holding {
-            gateway: gateway.clone(),
+        Some(Asked {
+            request: AskedOf {
+                unit: unit.clone(),
+                created,
+                scope,
+                wants,
+                mac: None,
+                may: problem.is_none(),
+                had,
+                records,
+                mac_record: None,
+            },
             families,
             problem,
-            ..Holding::default()
-        };
-        let stays = before.gateway == after.gateway;
-        let mut missing = Vec::new();
-        let mut on_row: Option<Addresses> = None;
-        for family in after.families.clone() {
-            if let Some(address) = given.get(family) {
-                after.claims.set(address);
-                continue;
-            }
-            let Some(pool) = gateway.as_ref().and_then(|name| self.gateways.get(name)) else {
-                continue;
-            };
-            let free = |address: &IpAddr| {
-                pool.range(family).is_some_and(|net| net.contains(address))
-                    && pool.reserved(*address).is_none()
-                    && pool.pool.yields(*address, unit)
-            };
-            let current = before.claims.get(family).filter(|_| stays);
-            let known = [current, on_record.get(family)];
-            let found = known.into_iter().flatten().find(free).or_else(|| {
-                let on_row = on_row.get_or_insert_with(|| row_addresses(unit, database));
-                on_row.get(family).filter(free)
-            });
-            match found {
-                Some(address) => after.claims.set(address),
-                None => missing.push(family),
-            }
-        }
-        // Also what was given until now becomes allocated, if the spec no longer names it.
-        after.unrecorded = after.claims.iter().any(|address| {
-            let family = Family::of(address);
-            given.get(family).is_none()
-                && on_record.get(family) != Some(address)
-                && on_row
-                    .get_or_insert_with(|| row_addresses(unit, database))
-                    .get(family)
-                    != Some(address)
-        });
-        let kept = |address: &IpAddr| stays && after.claims.iter().any(|other| other == *address);
-        for address in before.claims.iter().filter(|address| !kept(address)) {
-            self.release_from(before.gateway.as_ref(), unit, address);
-        }
-        for address in after.claims.iter() {
-            let class = if given.get(Family::of(address)).is_some() {
-                GIVEN
-            } else {
-                ALLOCATED
-            };
-            let seniority = Seniority { class, created };
-            if let Some(gateway) = gateway
-                .as_ref()
-                .and_then(|name| self.gateways.get_mut(name))
-            {
-                let handover = gateway
-                    .pool
-                    .claim(address, unit, seniority, class == ALLOCATED);
-                self.external_handed_over(handover, Some(unit));
-            }
-        }
-        let differs = after != before;
-        if let Some(holding) = self.holding_mut(unit) {
-            *holding = after;
-        }
-        if differs {
-            self.external_changed(unit);
-        }
-        missing
+            had_mac: false,
+        })
     }
 
-    fn allocate_external(&mut self, unit: &Unit, missing: &[Family]) {
-        let Some((_, _, created)) = self.asking(unit) else {
-            return;
-        };
-        let Some(name) = self
-            .holding(unit)
-            .and_then(|holding| holding.gateway.clone())
-        else {
-            return;
-        };
-        let seniority = Seniority {
-            class: ALLOCATED,
-            created,
-        };
-        let Some(gateway) = self.gateways.get_mut(&name) else {
-            return;
-        };
-        let mut got = Vec::new();
-        let mut problem = None;
-        for family in missing {
-            match gateway.pool.allocate(*family, unit, seniority) {
-                Some(address) => got.push(address),
-                None => {
-                    let (taken, all) = gateway.pool.usage(*family);
-                    problem = Some(Problem::new(
-                        "PoolExhausted",
-                        format!(
-                            "no {} address of EipGateway {name} is free ({taken} of {all} taken); delete Eips that are not \
-                             needed, shorten excludedAddresses, or use another gateway",
-                            family.as_str()
-                        ),
-                    ));
-                    gateway.starved.insert(unit.clone());
-                }
-            }
+    /// The gateway that an Eip's status records.
+    fn recorded_gateway(&self, unit: &Unit) -> Option<Name> {
+        match unit {
+            Unit::Eip(name) => self.eips.get(name)?.recorded_gateway.clone(),
+            _ => None,
         }
-        if let Some(holding) = self.holding_mut(unit) {
-            for address in got {
-                holding.claims.set(address);
-                holding.unrecorded = true;
-            }
-            holding.problem = problem;
+    }
+
+    /// Takes in what became of it.
+    pub(super) fn external_granted(&mut self, asked: Asked, granted: Granted) {
+        let unit = &asked.request.unit;
+        let scope = &asked.request.scope;
+        let (Scope::Gateway(name), Some((_, recorded, _))) = (scope, self.asking(unit)) else {
+            return;
+        };
+        let lacking = Family::ALL
+            .into_iter()
+            .find(|family| granted.lacks[*family as usize]);
+        let exhausted = lacking.map(|family| {
+            let (taken, all) = self.ipam.usage(scope, family);
+            Problem::new(
+                "PoolExhausted",
+                format!(
+                    "no {} address of EipGateway {name} is free ({taken} of {all} taken); delete Eips that are not \
+                     needed, shorten excludedAddresses, or use another gateway",
+                    family.as_str()
+                ),
+            )
+        });
+        let after = Holding {
+            // Of one that refuses it, and of which it has nothing, there is nothing to tell.
+            gateway: (asked.request.may || !granted.claims.is_empty()).then(|| name.clone()),
+            unrecorded: unrecorded(&asked.request, &granted, &recorded),
+            families: asked.families,
+            claims: granted.claims,
+            refused: !asked.request.may,
+            problem: asked.problem.or(exhausted),
+        };
+        self.hold(unit, after);
+    }
+
+    fn hold(&mut self, unit: &Unit, after: Holding) {
+        if let Some(holding) = self.holding_mut(unit)
+            && *holding != after
+        {
+            *holding = after;
+            self.external_changed(unit);
         }
-        self.external_changed(unit);
     }
 
     /// Gives all external addresses of a unit back.
@@ -443,40 +374,15 @@ impl Inventory {
         let Some(holding) = self.holding_mut(unit).map(std::mem::take) else {
             return;
         };
-        for address in holding.claims.iter() {
-            self.release_from(holding.gateway.as_ref(), unit, address);
-        }
-        if let Some(gateway) = holding
-            .gateway
-            .and_then(|name| self.gateways.get_mut(&name))
-        {
-            gateway.starved.remove(unit);
-        }
-    }
-
-    fn release_from(&mut self, gateway: Option<&Name>, unit: &Unit, address: IpAddr) {
-        let Some(gateway) = gateway.and_then(|name| self.gateways.get_mut(name)) else {
-            return;
-        };
-        let handover = gateway.pool.release(address, unit);
-        let starved = std::mem::take(&mut gateway.starved);
-        self.external_handed_over(handover, Some(unit));
-        for unit in starved {
-            self.external_unsettled(&unit);
-        }
-    }
-
-    fn external_handed_over(&mut self, handover: Handover, by: Option<&Unit>) {
-        for unit in [handover.from, handover.to].into_iter().flatten() {
-            if Some(&unit) != by {
-                self.external_unsettled(&unit);
-                self.external_changed(&unit);
-            }
+        if let Some(gateway) = holding.gateway {
+            self.ipam
+                .leave(&Scope::Gateway(gateway), unit, &holding.claims);
+            self.spread_news();
         }
     }
 
     /// What external addresses a unit has may be different: its rows are, and those of whoever uses them.
-    fn external_changed(&mut self, unit: &Unit) {
+    pub(super) fn external_changed(&mut self, unit: &Unit) {
         self.dirty.add(unit.clone());
         match unit {
             Unit::Eip(name) => self.users_changed(name),
@@ -514,21 +420,16 @@ impl Inventory {
         self.eips.get(name)
     }
 
-    /// The addresses that a unit holds: claimed by it and by no older one.
+    /// The addresses that a unit holds.
     pub(crate) fn external_held(&self, unit: &Unit) -> Addresses {
         let Some(holding) = self.holding(unit) else {
             return Addresses::default();
         };
-        let gateway = holding
-            .gateway
-            .as_ref()
-            .and_then(|name| self.gateways.get(name));
-        let Some(gateway) = gateway else {
+        let Some(gateway) = &holding.gateway else {
             return Addresses::default();
         };
-        let held = holding.claims.iter();
-        held.filter(|address| gateway.pool.holder(*address) == Some(unit))
-            .collect()
+        let scope = Scope::Gateway(gateway.clone());
+        self.ipam.held(&scope, unit, &holding.claims)
     }
 
     /// Why the unit has not all addresses it asks for, if so.
@@ -552,18 +453,6 @@ impl Inventory {
                 ),
             ));
         }
-        let problem = self.gateways.get(gateway)?.problem.as_ref()?;
-        Some(Problem::new(
-            "GatewayNotAccepted",
-            format!("EipGateway {gateway} is not accepted: {}", problem.message),
-        ))
+        None
     }
-}
-
-/// The addresses that a unit's rows own: a record, where its status has none.
-fn row_addresses(unit: &Unit, database: &Database) -> Addresses {
-    let label = unit.to_string().into();
-    let rows = database.find(Nat::NAME, nb::BY_UNIT, &label);
-    rows.filter_map(|(_, row)| row.get_str("external_ip")?.parse::<IpAddr>().ok())
-        .collect()
 }

@@ -6,7 +6,9 @@ use hashbrown::HashMap;
 
 use super::crossing::BalancedOn;
 use super::external::Need;
+use super::ipam::numbers::Numbers;
 use crate::name::{Name, ObjectName};
+use crate::unit::Unit;
 
 /// A VPC's place on the join of an EIP gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,18 +26,16 @@ pub(super) struct Joins {
     pub(super) through: Needs,
     /// By EIP gateway, the services that need its inside router.
     pub(super) inside: Needs,
-    /// The same by VPC; the first counts.
+    /// The same by VPC. The gateway it has joined counts as long as somebody wishes for it, else the first.
     pub(super) wishes: HashMap<Name, BTreeMap<(Need, i64, ObjectName), Name>>,
-    /// The gateways that VPCs must join, as far as they have been looked at.
-    pub(super) needed: HashMap<Name, Name>,
-    /// VPCs of which another gateway was needed when some service's wish was looked at.
+    /// VPCs whose specs name another gateway than before.
     pub(super) unsure: BTreeSet<Name>,
     pub(super) joined: HashMap<Name, Join>,
     /// The same by EIP gateway.
     members: HashMap<Name, BTreeSet<Name>>,
-    pub(super) numbers: HashMap<u32, Name>,
-    /// VPCs for which no number was left.
-    pub(super) starved: BTreeSet<Name>,
+    /// A VPC has its number for as long as it is there, also while it has joined nothing: whoever trusts its address on the join
+    /// is not to find another VPC behind it.
+    pub(super) numbers: Numbers<u32>,
     /// VPCs to look at again.
     pub(super) to_settle: BTreeSet<Name>,
 }
@@ -145,24 +145,49 @@ impl Joins {
             .collect()
     }
 
-    /// A VPC leaves. True if it had joined.
-    pub(super) fn part(&mut self, vpc: &Name) -> bool {
-        self.starved.remove(vpc);
-        let Some(join) = self.leave(vpc) else {
-            return false;
-        };
-        self.numbers.remove(&join.number);
-        self.to_settle.append(&mut self.starved);
-        true
+    /// A VPC leaves. Its number stays its own.
+    pub(super) fn part(&mut self, vpc: &Name) {
+        self.leave(vpc);
+    }
+
+    /// A VPC is gone, with its number.
+    pub(super) fn forget(&mut self, vpc: &Name) {
+        self.leave(vpc);
+        let starved = self.numbers.release(&Unit::Vpc(vpc.clone()));
+        for unit in starved.into_iter().flatten() {
+            if let Unit::Vpc(vpc) = unit {
+                self.to_settle.insert(vpc);
+            }
+        }
+    }
+
+    /// A number for a VPC: its own, or the first of these that nobody has, or else one of a VPC that has joined nothing.
+    pub(super) fn number(
+        &mut self,
+        vpc: &Name,
+        candidates: impl Iterator<Item = u32> + Clone,
+    ) -> Option<u32> {
+        let unit = Unit::Vpc(vpc.clone());
+        if let Some(number) = self.numbers.of(&unit) {
+            return Some(number);
+        }
+        if !self.numbers.choose(&unit, candidates.clone()) {
+            let idle = self.numbers.units().filter(|unit| match unit {
+                Unit::Vpc(vpc) => !self.joined.contains_key(vpc),
+                _ => true,
+            });
+            let idle = idle.min()?.clone();
+            self.numbers.release(&idle);
+            self.numbers.choose(&unit, candidates);
+        }
+        self.numbers.of(&unit)
     }
 
     pub(super) fn place(&mut self, vpc: &Name, gateway: Name, number: u32) {
         self.leave(vpc);
         let members = self.members.entry(gateway.clone()).or_default();
         members.insert(vpc.clone());
-        self.numbers.insert(number, vpc.clone());
         self.joined.insert(vpc.clone(), Join { gateway, number });
-        self.starved.remove(vpc);
     }
 
     fn leave(&mut self, vpc: &Name) -> Option<Join> {

@@ -1,6 +1,6 @@
 //! Which EIP gateway a VPC joins, and by which number. A VPC's default route leads through one gateway, and answers must
-//! take the way the requests came: so it joins one, that of its Vpc's spec, or else of its oldest service with an EIP, or
-//! else, for a service with backends in several VPCs, whichever they can share.
+//! take the way the requests came: so it joins one, that of its Vpc's spec, or else of its first service with an EIP, or
+//! else, for a service with backends in several VPCs, whichever they can share. There it stays while anybody uses it.
 //!
 //! The number makes the VPC's addresses among the system's own ([`crate::Ranges`]). It is looked for where the VPC's name
 //! hashes to, and recorded by the row of the port it is for: kept over restarts, and nearly always found again by a
@@ -10,23 +10,15 @@ use ipnet::IpNet;
 use ovsdb_model::{Atom, Database, Datum, Table};
 
 use super::Inventory;
-use super::external::Need;
 use super::join::{Join, Wish};
+use super::settling::ROUNDS;
 use crate::name::{Name, ObjectName};
-use crate::nb::LogicalRouterPort;
+use crate::nb::{self, LogicalRouterPort, LogicalSwitch, LogicalSwitchPort};
 use crate::unit::Unit;
 
 impl Inventory {
     /// What a service wants its VPCs to join may be another gateway, or other VPCs.
     pub(super) fn wish_changed(&mut self, name: &ObjectName) {
-        if let Some(service) = self.services.get(name)
-            && service.crosses()
-            && self.needed_gateway(&service.vpc) != self.joins.needed.get(&service.vpc)
-        {
-            // What its VPC needs is on the move, and may be what it was once all is settled.
-            self.joins.unsure.insert(service.vpc.clone());
-            self.joins.to_settle.insert(service.vpc.clone());
-        }
         let wish = self.wish_of(name);
         if self.joins.made.get(name) != wish.as_ref() {
             self.forget_wish(name);
@@ -77,132 +69,159 @@ impl Inventory {
         }
     }
 
+    /// What a service wishes its VPCs to join, and of the gateway. Its own VPC comes first: who is refused there moves no
+    /// other VPC, and needs no router.
     fn wish_of(&self, name: &ObjectName) -> Option<Wish> {
-        let service = self.services.get(name)?;
-        let (need, gateway) = self.wished_gateway(name)?;
-        let allowed = |vpc: &&Name| self.vpc_for(&name.namespace, vpc).is_ok();
-        let elsewhere = service.elsewhere().into_iter().filter(allowed).cloned();
+        let service = self.admitted(name)?;
+        let (need, gateway) = self.wished_gateway(name, service)?;
+        let joined = self.join_of(&service.vpc).map(|join| &join.gateway);
+        let routed = self.vpcs.get(&service.vpc)?.router.is_some();
+        let there = routed && joined == Some(&gateway);
+        let elsewhere = self.admitted_elsewhere(name, service);
+        let elsewhere = elsewhere.filter(|_| there).cloned();
         Some(Wish {
-            balanced_on: service.balanced_on(),
+            balanced_on: service.balanced_on().filter(|_| there),
             need,
             created: service.header.created,
-            gateway,
             vpcs: elsewhere.chain([service.vpc.clone()]).collect(),
+            gateway,
         })
     }
 
-    /// The gateway that a VPC must join: that of its spec, or else of its oldest service with an EIP.
-    pub(super) fn needed_gateway(&self, vpc: &Name) -> Option<&Name> {
-        let first = || {
-            let wishes = self.joins.wishes.get(vpc)?;
-            let ((need, ..), gateway) = wishes.first_key_value()?;
-            (*need == Need::This).then_some(gateway)
-        };
-        let entry = self.vpcs.get(vpc)?;
-        entry.gateway.as_ref().or_else(first)
-    }
-
-    /// The gateway a VPC is to join.
+    /// The gateway a VPC is to join: that of its spec, or else the one it has joined, as long as somebody wishes for it, or
+    /// else that of its oldest service with an EIP, or any.
     fn gateway_of_vpc(&self, vpc: &Name) -> Option<Name> {
-        let any = || self.joins.wishes.get(vpc)?.values().next();
-        self.vpcs.get(vpc)?;
-        let name = self.needed_gateway(vpc).or_else(any)?;
+        let entry = self.vpcs.get(vpc)?;
+        let wished = || {
+            let wishes = self.joins.wishes.get(vpc)?;
+            let current = self.joins.joined.get(vpc).map(|join| &join.gateway);
+            let mut all = wishes.values();
+            let stays = all.find(|wished| Some(*wished) == current);
+            stays.or_else(|| wishes.values().next())
+        };
+        let name = entry.gateway.as_ref().or_else(wished)?;
         let gateway = self.gateways.get(name)?;
         gateway.problem.is_none().then(|| name.clone())
     }
 
     /// Finds the gateway and the number of all VPCs that were to be looked at.
     pub(super) fn settle_joins(&mut self, database: &Database) {
-        // A number that becomes free is for those that found none.
-        for _ in 0..8 {
+        self.restore_joins(database);
+        // A number that becomes free is for those that found none, and a VPC that has joined lets its services ask others to.
+        for _ in 0..ROUNDS {
             let vpcs = std::mem::take(&mut self.joins.to_settle);
             if vpcs.is_empty() {
                 return;
             }
-            let mut numberless: Vec<(i64, Name, Name)> = Vec::new();
+            let mut joining: Vec<(i64, Name, Name)> = Vec::new();
             for vpc in vpcs {
-                let needed = self.needed_gateway(&vpc).cloned();
-                let differs = match &needed {
-                    Some(needed) => {
-                        let before = self.joins.needed.insert(vpc.clone(), needed.clone());
-                        before.as_ref() != Some(needed)
-                    }
-                    None => self.joins.needed.remove(&vpc).is_some(),
-                };
-                if self.joins.unsure.remove(&vpc) || differs {
-                    // Where any gateway will do, its VPC's is the one.
-                    for service in self.crossings_of(&vpc) {
-                        self.wish_changed(&service);
-                    }
-                }
-                let wanted = self.gateway_of_vpc(&vpc);
-                let current = self.joins.joined.get(&vpc).cloned();
-                if current.as_ref().map(|join| &join.gateway) == wanted.as_ref() {
-                    if wanted.is_none() {
-                        self.joins.starved.remove(&vpc);
-                    }
-                    continue;
-                }
-                let Some(gateway) = wanted else {
-                    self.joins.part(&vpc);
+                let Some(entry) = self.vpcs.get(&vpc) else {
+                    self.joins.forget(&vpc);
                     self.join_changed(&vpc);
                     continue;
                 };
-                // A VPC that goes from one gateway to another keeps its number.
-                match current
-                    .map(|join| join.number)
-                    .or_else(|| self.recorded_number(&vpc, database))
-                {
-                    Some(number) => {
-                        self.joins.place(&vpc, gateway, number);
-                        self.join_changed(&vpc);
-                    }
+                let created = entry.header.created;
+                if self.joins.unsure.remove(&vpc) {
+                    self.wishes_of_vpc_changed(&vpc);
+                }
+                let wanted = self.gateway_of_vpc(&vpc);
+                let current = self.joins.joined.get(&vpc);
+                match wanted {
+                    wanted if current.map(|join| &join.gateway) == wanted.as_ref() => {}
+                    Some(gateway) => joining.push((created, vpc, gateway)),
                     None => {
-                        let created = self.vpcs.get(&vpc).map_or(0, |vpc| vpc.header.created);
-                        numberless.push((created, vpc, gateway));
+                        self.joins.part(&vpc);
+                        self.join_changed(&vpc);
                     }
                 }
             }
-            numberless.sort_unstable();
-            for (_, vpc, gateway) in numberless {
-                match self.free_number(&vpc) {
-                    Some(number) => self.joins.place(&vpc, gateway, number),
-                    None => {
-                        self.joins.starved.insert(vpc.clone());
-                    }
+            joining.sort_unstable();
+            for (_, vpc, gateway) in joining {
+                // A VPC that goes from one gateway to another keeps its number.
+                if let Some(number) = self.joins.number(&vpc, self.numbers_for(&vpc)) {
+                    self.joins.place(&vpc, gateway, number);
                 }
                 self.join_changed(&vpc);
             }
         }
     }
 
-    /// The number that the row of the VPC's port records, if nobody else has it.
-    fn recorded_number(&self, vpc: &Name, database: &Database) -> Option<u32> {
-        let row = database.row(LogicalRouterPort::NAME, self.ids.join_port(vpc))?;
-        let networks = row.get("networks").map(Datum::elements)?;
-        let number = networks.iter().filter_map(Atom::as_str).find_map(|text| {
-            match text.parse::<IpNet>().ok()? {
-                IpNet::V4(net) => self.config.ranges.number(net.addr()),
-                IpNet::V6(_) => None,
+    /// VPCs of which nobody here remembers whether they have joined have joined what their rows say, until it turns out that
+    /// nobody wishes for that.
+    fn restore_joins(&mut self, database: &Database) {
+        let vpcs = self.joins.to_settle.iter();
+        let unknown = vpcs
+            .filter(|vpc| self.vpcs.contains_key(*vpc) && !self.joins.joined.contains_key(*vpc));
+        for vpc in unknown.cloned().collect::<Vec<_>>() {
+            let unit = Unit::Vpc(vpc.clone());
+            if let Some(number) = self.recorded_number(&unit, database) {
+                self.joins.numbers.claim(number, &unit);
             }
-        })?;
-        (!self.joins.numbers.contains_key(&number)).then_some(number)
+            if let (Some(number), Some(gateway)) = (
+                self.joins.numbers.of(&unit),
+                self.recorded_join(&unit, database),
+            ) {
+                self.joins.place(&vpc, gateway, number);
+                self.join_changed(&vpc);
+            }
+        }
     }
 
-    fn free_number(&self, vpc: &Name) -> Option<u32> {
+    /// The gateway whose join the port of a VPC is on, as the rows say.
+    fn recorded_join(&self, unit: &Unit, database: &Database) -> Option<Name> {
+        let label = unit.to_string().into();
+        let mut ports = database.find(LogicalSwitchPort::NAME, nb::BY_UNIT, &label);
+        let name = ports.find_map(|(port, _)| {
+            let port = port.into();
+            let mut switches = database.find(LogicalSwitch::NAME, "ports", &port);
+            switches.find_map(|(_, row)| {
+                match nb::unit_of(&self.config.owner, LogicalSwitch::NAME, &row)? {
+                    Unit::EipGateway(name) => Some(name),
+                    _ => None,
+                }
+            })
+        })?;
+        let (name, _) = self.gateways.get_key_value(&name)?;
+        Some(name.clone())
+    }
+
+    /// The ports of VPCs that are not there hold their numbers, until they may be deleted.
+    pub(super) fn haunt_join(&mut self, unit: &Unit, database: &Database) {
+        if let Unit::Vpc(_) = unit
+            && let Some(number) = self.recorded_number(unit, database)
+        {
+            self.joins.numbers.claim(number, unit);
+        }
+    }
+
+    /// The number that the row of the VPC's port records.
+    fn recorded_number(&self, unit: &Unit, database: &Database) -> Option<u32> {
+        let Unit::Vpc(vpc) = unit else { return None };
+        let row = database.row(LogicalRouterPort::NAME, self.ids.join_port(vpc))?;
+        let networks = row.get("networks").map(Datum::elements)?;
+        let mut networks = networks.iter().filter_map(Atom::as_str);
+        networks.find_map(|text| match text.parse::<IpNet>().ok()? {
+            IpNet::V4(net) => self.config.ranges.number(net.addr()),
+            IpNet::V6(_) => None,
+        })
+    }
+
+    /// The numbers for a VPC, in the order in which they are tried.
+    fn numbers_for(&self, vpc: &Name) -> impl Iterator<Item = u32> + Clone + use<> {
         let numbers = self.config.ranges.numbers();
-        let count = numbers
-            .end
-            .checked_sub(numbers.start)
-            .filter(|count| *count > 0)?;
+        let count = numbers.end.saturating_sub(numbers.start);
         // FNV-1a: the same in every release.
         let hash = vpc.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
             (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
         });
-        let candidates = (0..count).map(|step| numbers.start + (hash % count + step) % count);
-        candidates
-            .into_iter()
-            .find(|number| !self.joins.numbers.contains_key(number))
+        (0..count).map(move |step| numbers.start + (hash % count + step) % count)
+    }
+
+    /// What services of the VPC wish of others depends on what it has joined itself.
+    fn wishes_of_vpc_changed(&mut self, vpc: &Name) {
+        for service in self.crossings_of(vpc) {
+            self.wish_changed(&service);
+        }
     }
 
     /// Who rests on the VPC's place on a join, and on its router there, is looked at.
@@ -213,6 +232,12 @@ impl Inventory {
         services.extend(self.crossings_of(vpc));
         services.extend(self.guests_of(vpc));
         self.dirty.add(Unit::Calls(vpc.clone()));
+        self.wishes_of_vpc_changed(vpc);
+        let crossing = services.iter().filter(|name| {
+            let service = self.services.get(*name);
+            service.is_some_and(|service| service.crosses())
+        });
+        self.crossings.to_settle.extend(crossing.cloned());
         self.externals_of_vpc_changed(&services);
     }
 
@@ -223,6 +248,6 @@ impl Inventory {
 
     /// True if the VPC could not join for want of a number.
     pub(crate) fn join_is_full(&self, vpc: &Name) -> bool {
-        self.joins.starved.contains(vpc)
+        self.joins.numbers.lacks(&Unit::Vpc(vpc.clone()))
     }
 }

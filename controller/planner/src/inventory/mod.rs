@@ -3,30 +3,32 @@
 //! What a change costs depends on what changed: a Pod finds the services that select it by its labels, a service its
 //! backends by theirs. Only changes of Vpcs, Subnets and namespaces, which everything in them rests on, walk that.
 
-mod addresses;
 mod awaiting;
+mod cluster;
 mod contradiction;
 mod crossing;
 mod dirty;
 mod disowned;
 mod eip;
 mod external;
+mod gate;
 mod gateway;
 mod global;
 mod holdings;
+mod ipam;
 mod join;
 mod joining;
 mod labels;
-mod mac;
 mod network_changes;
 mod observe;
 mod parse;
 mod place_changes;
-mod pool;
+mod ports;
 mod selection;
 mod service;
 mod service_changes;
 mod serving;
+mod settling;
 mod sharing;
 mod slots;
 mod topology;
@@ -52,9 +54,9 @@ use dirty::Dirty;
 use disowned::Disowned;
 use eip::Eip;
 use external::{Askers, Share};
+use ipam::Ipam;
 use join::Joins;
 use labels::Labels;
-use pool::Pool;
 use topology::{NodeEntry, Space, Strangers};
 use workload::{PortName, Workloads};
 
@@ -70,15 +72,6 @@ pub(crate) use service_changes::bucket;
 pub(crate) use topology::{Subnet, Vpc};
 pub(crate) use workload::{Readiness, Workload};
 
-/// The addresses of one VPC's services.
-#[derive(Debug, Default)]
-struct Vips {
-    pool: Pool,
-    /// The ranges the pool was made for.
-    ranges: Vec<ipnet::IpNet>,
-    starved: BTreeSet<Unit>,
-}
-
 /// The planner's knowledge.
 #[derive(Debug)]
 pub struct Inventory {
@@ -91,7 +84,7 @@ pub struct Inventory {
     labels: Labels,
     spaces: HashMap<Name, Space>,
     vpcs: HashMap<Name, Vpc>,
-    vips: HashMap<Name, Vips>,
+    ipam: Ipam,
     subnets: HashMap<Name, Subnet>,
     subnets_of: HashMap<Name, BTreeSet<Name>>,
     services: HashMap<ObjectName, Box<Service>>,
@@ -153,7 +146,7 @@ impl Inventory {
             labels: Labels::default(),
             spaces: HashMap::new(),
             vpcs: HashMap::new(),
-            vips: HashMap::new(),
+            ipam: Ipam::default(),
             subnets: HashMap::new(),
             subnets_of: HashMap::new(),
             services: HashMap::new(),
@@ -235,7 +228,9 @@ impl Inventory {
         }
         self.settle(database);
         self.all_dirty = false;
-        self.dirty.take(max)
+        let units = self.dirty.take(max);
+        self.look_at_eips_of(&units);
+        units
     }
 
     /// Queues units again: their plan is not used, or the time has come to try once more.
@@ -246,7 +241,7 @@ impl Inventory {
     }
 
     /// These addresses are recorded in the status of this service or Eip: if they are all that it holds, its rows may
-    /// follow. (A record of what it had before an older claim took that away says nothing of what it has now.)
+    /// follow. (A record of what it had before says nothing of what it has now.)
     pub fn recorded(&mut self, unit: &Unit, addresses: &[IpAddr]) {
         if addresses.is_empty() {
             return;

@@ -3,7 +3,7 @@
 use yusur_crds::{SubnetSpec, SubnetStatus, VpcSpec, VpcStatus};
 
 use super::Inventory;
-use super::parse::Addresses;
+use super::ipam::Scope;
 use super::topology::{Subnet, Vpc};
 use super::workload::{Nature, Workload};
 use crate::input::Object;
@@ -19,6 +19,9 @@ impl Inventory {
         if let Some(old) = self.vpcs.get(&name) {
             if old.same(&vpc) {
                 return;
+            }
+            if old.gateway != vpc.gateway {
+                self.joins.unsure.insert(name.clone());
             }
             before = Some((old.adopts.clone(), old.header.created));
             vpc.problem = old.problem.clone();
@@ -89,10 +92,6 @@ impl Inventory {
             subnet.problem = old.problem;
             subnet.switch = old.switch;
             subnet.members = old.members;
-            subnet.starved = old.starved;
-            subnet.macs = old.macs;
-            subnet.pool = old.pool;
-            subnet.fit_pool();
             if old.vpc != subnet.vpc {
                 self.forget_subnet(&old.vpc, &name);
                 self.buckets_changed(&subnet.vpc);
@@ -101,6 +100,7 @@ impl Inventory {
             self.dirty.add(Unit::Vpc(subnet.vpc.clone()));
         }
         let adopts = (subnet.adopts.clone(), subnet.header.created);
+        self.ipam.fit(Scope::Subnet(name.clone()), subnet.room());
         self.subnets_of
             .entry(subnet.vpc.clone())
             .or_default()
@@ -113,7 +113,6 @@ impl Inventory {
         }
         // Whatever differs, its ports may read it, and Pods that have none.
         self.members_changed(&name);
-        self.feed_starved_subnet(&name);
         self.defaults.clear();
         self.unattached_changed();
     }
@@ -142,13 +141,11 @@ impl Inventory {
         self.dirty.add(Unit::Subnet(name.clone()));
         self.defaults.clear();
         for id in subnet.members {
-            if let Some(workload) = self.workloads.get_mut(id) {
-                workload.subnet = None;
-                workload.claims = Addresses::default();
-            }
+            self.outlive_subnet(id);
             self.workload_unsettled(id);
             self.workload_changed(id);
         }
+        self.ipam.close(&Scope::Subnet(name.clone()));
         self.unattached_changed();
     }
 

@@ -54,6 +54,7 @@ impl Inventory {
         self.all_dirty = true;
         self.swept = false;
         self.load_outside(database);
+        self.find_ghosts(database);
         self.to_assess.extend(self.vpcs.keys().cloned());
         self.to_assess.extend(self.subnets_of.keys().cloned());
         let vpcs: Vec<Unit> = self
@@ -138,6 +139,7 @@ impl Inventory {
         orphans.dedup();
         let count = orphans.len();
         for unit in orphans {
+            self.lay(&unit);
             self.dirty.add(unit);
         }
         count
@@ -469,8 +471,8 @@ impl Inventory {
                 .iter()
                 .map(|net| {
                     let ends = (
-                        super::pool::number(net.network()),
-                        super::pool::number(net.broadcast()),
+                        super::ipam::pool::number(net.network()),
+                        super::ipam::pool::number(net.broadcast()),
                     );
                     (Family::of(net.addr()), ends.0, ends.1)
                 })

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use yusur_crds::LabelSelector;
 
+use super::ipam::pool::host_range;
 use super::labels::{Requirement, Selector};
-use super::pool::host_range;
 use crate::family::Family;
 use crate::name::Name;
 
@@ -62,6 +62,16 @@ impl Addresses {
             Family::V4 => self.v4 = None,
             Family::V6 => self.v6 = None,
         }
+    }
+
+    /// True if all of these addresses are among them, but for those that were given.
+    pub(super) fn covers(&self, others: &Self, given: &Self) -> bool {
+        let mut others = others.iter();
+        others.all(|ip| {
+            [self, given]
+                .iter()
+                .any(|all| all.get(Family::of(ip)) == Some(ip))
+        })
     }
 
     /// The addresses, IPv4 first.
@@ -219,8 +229,8 @@ pub(crate) fn hosts(net: IpNet) -> (IpAddr, IpAddr) {
     let family = Family::of(net.addr());
     let (first, last) = host_range(net);
     (
-        super::pool::address(family, first),
-        super::pool::address(family, last),
+        super::ipam::pool::address(family, first),
+        super::ipam::pool::address(family, last),
     )
 }
 

@@ -1,5 +1,6 @@
 //! Who selects whom: services by the labels their selectors require, workloads by the labels they have.
 
+use super::ipam::Scope;
 use super::labels::{LabelId, Requirement, Selector};
 use super::topology::Members;
 use super::workload::{Nature, Workload};
@@ -128,13 +129,10 @@ impl Inventory {
         }
     }
 
-    /// The addresses a workload holds: claimed by it and by no older object.
+    /// The addresses a workload holds.
     pub(crate) fn held(&self, workload: &Workload) -> Addresses {
-        let Some(subnet) = workload
-            .subnet
-            .as_ref()
-            .and_then(|name| self.subnets.get(name))
-        else {
+        let subnet = workload.subnet.as_ref();
+        let Some((name, subnet)) = subnet.and_then(|name| self.subnets.get_key_value(name)) else {
             return Addresses::default();
         };
         if workload.nature == Nature::Vmi {
@@ -147,11 +145,8 @@ impl Inventory {
         let Some(unit) = workload.unit() else {
             return Addresses::default();
         };
-        workload
-            .claims
-            .iter()
-            .filter(|address| subnet.pool.holder(*address) == Some(&unit))
-            .collect()
+        let scope = Scope::Subnet(name.clone());
+        self.ipam.held(&scope, &unit, &workload.claims)
     }
 
     /// The addresses a workload is reached at: those it holds, if it has a port. One that was refused an address (of one
@@ -164,7 +159,7 @@ impl Inventory {
         let fits = workload.subnet.as_ref().is_some_and(|name| {
             let subnet = self.subnets.get(name);
             subnet.is_some_and(|subnet| {
-                workload.misfit(subnet, name).is_none()
+                self.port_refusal(workload, name, subnet).is_none()
                     && self.mac_conflict(workload, subnet).is_none()
             })
         });
@@ -307,22 +302,27 @@ impl Inventory {
 
     /// The cluster addresses a service holds, in the order of its families.
     pub(crate) fn service_vips(&self, name: &ObjectName, service: &Service) -> Vec<IpAddr> {
-        let unit = Unit::Service(name.clone());
-        let pool = self.vips.get(&service.vpc).map(|vips| &vips.pool);
-        let of = |family: &Family| service.outcome.claims.get(*family);
-        let held = service.outcome.families.iter().filter_map(of);
-        held.filter(|address| pool.is_some_and(|pool| pool.holder(*address) == Some(&unit)))
-            .collect()
+        let (unit, outcome) = (Unit::Service(name.clone()), &service.outcome);
+        let held = self
+            .ipam
+            .held(&service.cluster_scope(), &unit, &outcome.claims);
+        let families = outcome.families.iter();
+        families.filter_map(|family| held.get(*family)).collect()
     }
 
     /// Who holds a cluster address.
     pub(crate) fn vip_holder(&self, vpc: &Name, address: IpAddr) -> Option<&Unit> {
-        self.vips.get(vpc)?.pool.holder(address)
+        self.ipam.holder(&Scope::Vpc(vpc.clone()), address)
     }
 
     /// Who holds an address of a Subnet.
     pub(crate) fn holder(&self, subnet: &Name, address: IpAddr) -> Option<&Unit> {
-        self.subnets.get(subnet)?.pool.holder(address)
+        self.ipam.holder(&Scope::Subnet(subnet.clone()), address)
+    }
+
+    /// How many addresses of a Subnet are held, and how many there are, in one family.
+    pub(crate) fn usage(&self, subnet: &Name, family: Family) -> (u128, u128) {
+        self.ipam.usage(&Scope::Subnet(subnet.clone()), family)
     }
 
     /// The Vpc of this name.

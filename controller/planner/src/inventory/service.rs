@@ -311,6 +311,20 @@ impl Service {
         }
     }
 
+    /// True if its status says all that was allocated to it, as far as it should.
+    pub(super) fn is_on_record(&self) -> bool {
+        let given = match &self.wants {
+            Wants::Balanced { given, .. } => *given,
+            Wants::Headless | Wants::Unreadable => Addresses::default(),
+        };
+        let inside = self.outcome.unrecorded || self.recorded.covers(&self.outcome.claims, &given);
+        let outside = self.external.as_ref().is_none_or(|external| {
+            let own = external.wish.own();
+            own.is_none_or(|request| external.holding.is_on_record(request, &external.recorded))
+        });
+        inside && outside
+    }
+
     pub(crate) fn headless(&self) -> bool {
         self.wants == Wants::Headless
     }

@@ -8,7 +8,7 @@ use super::Inventory;
 use super::parse::Addresses;
 use super::service::Service;
 use crate::input::Object;
-use crate::name::{Name, ObjectName};
+use crate::name::ObjectName;
 use crate::unit::Unit;
 
 impl Inventory {
@@ -68,6 +68,15 @@ impl Inventory {
         let Some(old) = self.services.get(&name) else {
             return;
         };
+        if !old.is_on_record() {
+            // Its status has lost an address that rows may not use yet.
+            let unit = Unit::Service(name.clone());
+            self.pending.insert((old.header.created, unit.clone()));
+            self.external_unsettled(&unit);
+        }
+        let Some(old) = self.services.get(&name) else {
+            return;
+        };
         if old.same_spec(&new) {
             return;
         }
@@ -78,7 +87,6 @@ impl Inventory {
             || old.ports.is_empty() != new.ports.is_empty();
         let renamed = moved || old.dns != new.dns;
         let keeps = !moved && new.keep_external(old);
-        let targets: Vec<Name> = old.targets().into_iter().cloned().collect();
         if !moved {
             new.outcome = old.outcome.clone();
         }
@@ -99,7 +107,6 @@ impl Inventory {
         self.unindex_service(&key);
         self.insert_service(key.clone(), new);
         self.external_arrived(&key);
-        self.drop_slots(&key, &targets);
         if unsettled {
             self.service_unsettled(&key);
         } else {
@@ -119,9 +126,6 @@ impl Inventory {
         self.unindex_service(name);
         self.services.remove(name);
         self.pending.remove(&(created, unit.clone()));
-        if let Some(vips) = self.vips.get_mut(&vpc) {
-            vips.starved.remove(&unit);
-        }
         if dns {
             self.dirty.add(Unit::Dns(vpc, bucket(name)));
         }

@@ -56,13 +56,9 @@ impl Inventory {
         }
     }
 
-    /// Puts a service among the users of the Eip it names, or takes it out if its VPC does not allow it.
+    /// Puts a service among the users of the Eip it names, or takes it out if it is refused.
     pub(super) fn use_shared(&mut self, name: &ObjectName) {
-        let Some(service) = self.services.get(name) else {
-            return;
-        };
-        let allowed = self.vpc_for(&name.namespace, &service.vpc).is_ok();
-        if allowed {
+        if self.admitted(name).is_some() {
             self.share(name);
         } else {
             self.unshare(name);
@@ -146,29 +142,45 @@ impl Inventory {
         }
     }
 
+    /// An Eip tells which of its users are accepted: it is looked at after they were.
+    pub(super) fn look_at_eips_of(&mut self, units: &[Unit]) {
+        for unit in units {
+            if let Unit::Service(name) = unit
+                && let Some(eip @ Unit::Eip(_)) = self.external_unit(name)
+            {
+                self.dirty.add(eip);
+            }
+        }
+    }
+
     fn users(&self, eip: &ObjectName) -> Vec<Aged> {
         let users = self.shares.get(eip).map(|share| share.users.iter());
         users.into_iter().flatten().cloned().collect()
     }
 
-    /// The gateway that a service's VPCs have to join for the service's sake, and how much depends on it.
-    pub(super) fn wished_gateway(&self, name: &ObjectName) -> Option<(Need, Name)> {
-        let service = self.services.get(name)?;
-        self.vpc_for(&name.namespace, &service.vpc).ok()?;
-        let Some(external) = &service.external else {
-            let own = self.needed_gateway(&service.vpc);
-            let any = own.or(self.default_gateway.as_ref());
-            return any
-                .filter(|_| service.crosses())
-                .map(|gateway| (Need::Any, gateway.clone()));
+    /// The gateway that an admitted service's VPCs have to join for the service's sake, and how much depends on it.
+    pub(super) fn wished_gateway(
+        &self,
+        name: &ObjectName,
+        service: &Service,
+    ) -> Option<(Need, Name)> {
+        let Some(unit) = self.external_unit(name) else {
+            if !service.crosses() {
+                return None;
+            }
+            // Where any will do, its VPC's is the one.
+            let joined = self.join_of(&service.vpc).map(|join| join.gateway.clone());
+            let said = || self.vpcs.get(&service.vpc)?.gateway.clone();
+            let any = joined.or_else(said);
+            let any = any.or_else(|| {
+                let (default, _) = self.gateway_for(&name.namespace, None).ok()?;
+                Some(default.clone())
+            })?;
+            return Some((Need::Any, any));
         };
-        let holding = match external.shared(name) {
-            Some(eip) => &self.eips.get(&eip)?.holding,
-            None => &external.holding,
-        };
-        let gateway = holding.gateway.clone();
-        let gateway = gateway.filter(|_| holding.problem.is_none())?;
-        Some((Need::This, gateway))
+        let gateway = self.holding(&unit)?.gateway.clone()?;
+        let refused = self.external_problem(&unit).is_some();
+        (!refused).then_some((Need::This, gateway))
     }
 
     /// The VPC's join is another: so is what its services' external addresses lead to.

@@ -9,15 +9,14 @@ use ovsdb_model::Uuid;
 use yusur_crds::{NamespaceRule, NamespacesFrom, SubnetSpec, VpcSpec};
 
 use super::contradiction;
+use super::ipam::pool::Room;
 use super::labels::{LabelId, LabelSet, Labels, Selector};
 use super::parse::{self, Problem};
-use super::pool::Pool;
 use crate::family::Family;
 use crate::input::Meta;
 use crate::name::Name;
 use crate::ranges::Ranges;
 use crate::uid::Uid;
-use crate::unit::Unit;
 
 /// The reason of a Subnet whose range is another's.
 pub(crate) const CIDR_CONFLICT: &str = "CIDRConflict";
@@ -332,13 +331,8 @@ pub(crate) struct Subnet {
     /// Its switch: our own, or the existing one if it is there.
     pub(crate) switch: Option<Uuid>,
     pub(crate) excluded: Vec<(IpAddr, IpAddr)>,
-    pub(crate) pool: Pool,
     /// Workloads attached to it.
     pub(crate) members: BTreeSet<u32>,
-    /// Units that found no free address.
-    pub(crate) starved: BTreeSet<Unit>,
-    /// Who asks for a MAC address by name, the oldest first.
-    pub(crate) macs: HashMap<Box<str>, BTreeSet<(i64, Unit)>>,
 }
 
 impl Subnet {
@@ -407,7 +401,7 @@ impl Subnet {
             note(problem);
             Rule::default()
         });
-        let mut subnet = Self {
+        Self {
             header: Header::new(meta),
             vpc: spec.vpc.as_str().into(),
             cidrs,
@@ -418,13 +412,8 @@ impl Subnet {
             problem: None,
             switch: None,
             excluded,
-            pool: Pool::default(),
             members: BTreeSet::new(),
-            starved: BTreeSet::new(),
-            macs: HashMap::new(),
-        };
-        subnet.fit_pool();
-        subnet
+        }
     }
 
     /// Whether another state of the object says the same; of all fields, as [`Vpc::same`].
@@ -440,10 +429,7 @@ impl Subnet {
             problem: _,
             switch: _,
             excluded,
-            pool: _,
             members: _,
-            starved: _,
-            macs: _,
         } = self;
         *header == other.header
             && *vpc == other.vpc
@@ -455,13 +441,15 @@ impl Subnet {
             && *excluded == other.excluded
     }
 
-    /// Fits the pool to the ranges.
-    pub(crate) fn fit_pool(&mut self) {
-        let wanted: Vec<(IpAddr, IpAddr)> =
-            self.cidrs.iter().map(|net| parse::hosts(*net)).collect();
-        let mut excluded = self.excluded.clone();
-        excluded.extend(self.gateways.iter().map(|gateway| (*gateway, *gateway)));
-        self.pool.set_ranges(&wanted, &excluded);
+    /// What addresses there are.
+    pub(super) fn room(&self) -> Room {
+        let ends = |net: &IpNet| (net.network(), net.broadcast());
+        Room {
+            whole: self.cidrs.iter().map(ends).collect(),
+            own: self.gateways.clone(),
+            wanted: self.cidrs.iter().map(|net| parse::hosts(*net)).collect(),
+            excluded: self.excluded.clone(),
+        }
     }
 
     /// True if its range is another's: it will have no ports, and Pods that did not ask for it go elsewhere. (A Subnet

@@ -105,6 +105,8 @@ pub(crate) struct Workload {
     pub(crate) up: bool,
     /// There was no free address for it, or not of each family: it has no port.
     pub(crate) starved: bool,
+    /// Its status says that it has the MAC address it asks for.
+    pub(super) mac_recorded: bool,
     /// Shared by all that have the same.
     pub(crate) ports: Arc<[PortName]>,
     pub(crate) vnic: Option<Box<VNicPart>>,
@@ -144,6 +146,7 @@ impl Workload {
             host_network: _,
             up: _,
             starved: _,
+            mac_recorded: _,
             ports,
             vnic,
         } = self;
@@ -192,6 +195,7 @@ impl Workload {
             host_network: pod.host_network,
             up: false,
             starved: false,
+            mac_recorded: false,
             ports: ports.collect(),
             vnic: None,
         }
@@ -221,6 +225,7 @@ impl Workload {
             host_network: false,
             up: false,
             starved: false,
+            mac_recorded: false,
             ports: Arc::default(),
             vnic: None,
         }
@@ -264,6 +269,9 @@ impl Workload {
             .iter()
             .flat_map(|status| &status.addresses)
             .filter_map(|text| text.parse().ok());
+        let status = object.status.as_ref();
+        let recorded = status.and_then(|status| status.mac_address.as_deref());
+        let mac_recorded = mac.is_some() && recorded == mac.as_deref();
         Self {
             name,
             nature: Nature::VNic(spec.owner.as_ref().map(|owner| owner.kind)),
@@ -282,6 +290,7 @@ impl Workload {
             host_network: false,
             up: false,
             starved: false,
+            mac_recorded,
             ports: ports.collect(),
             vnic: Some(Box::new(VNicPart {
                 given,

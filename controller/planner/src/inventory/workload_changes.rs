@@ -119,9 +119,6 @@ impl Inventory {
             .and_then(|name| self.subnets.get_mut(name))
         {
             subnet.members.remove(&id);
-            if let Some(unit) = workload.unit() {
-                subnet.starved.remove(&unit);
-            }
         }
         if let Some(unit) = workload.unit() {
             self.pending.remove(&(workload.header.created, unit));

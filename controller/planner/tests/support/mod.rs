@@ -4,6 +4,7 @@
 pub mod external;
 pub mod manifest;
 pub mod show;
+pub mod story;
 
 use std::sync::Arc;
 

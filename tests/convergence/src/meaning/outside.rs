@@ -42,12 +42,17 @@ impl Gateway<'_> {
             .find(|net| net.addr().is_ipv4() == ipv4)
     }
 
-    /// Whether somebody can have the address.
-    pub(crate) fn gives(&self, address: IpAddr) -> bool {
+    /// Whether somebody who has the address can keep it: also one that was excluded since.
+    pub(crate) fn keeps(&self, address: IpAddr) -> bool {
         self.net(address.is_ipv4())
             .is_some_and(|net| is_host(net, address))
             && !self.own.contains(&address)
             && !self.hops.contains(&address)
+    }
+
+    /// Whether somebody can have the address who has not had it yet.
+    pub(crate) fn gives(&self, address: IpAddr) -> bool {
+        self.keeps(address)
             && !self
                 .excluded
                 .iter()
@@ -126,29 +131,15 @@ pub(crate) struct Ask<'a> {
     pub(crate) families: Option<Vec<bool>>,
     /// The gateway can give what is asked for, if nobody has it.
     pub(crate) sound: bool,
-    /// The gateway has no range that could be read.
-    empty_handed: bool,
     /// What the status says it holds.
     pub(crate) holds: BTreeSet<IpAddr>,
+    /// The same, while it is refused: it is kept for it, and not used.
+    pub(crate) reserved: BTreeSet<IpAddr>,
+    /// Nothing refuses it.
+    pub(crate) accepted: bool,
 }
 
 impl Ask<'_> {
-    /// It has all it asks for, or somebody else does, or its gateway has nothing at all.
-    pub(crate) fn settled(&self) -> bool {
-        if self.empty_handed {
-            return true;
-        }
-        let has = |ipv4: bool| {
-            let mut all = self.holds.iter().chain(&self.given);
-            all.any(|address| address.is_ipv4() == ipv4)
-        };
-        self.sound
-            && match &self.families {
-                Some(families) => families.iter().all(|family| has(*family)),
-                None => has(true) || has(false),
-            }
-    }
-
     /// It has all it asks for.
     pub(crate) fn complete(&self) -> bool {
         let has = |ipv4: bool| self.holds.iter().any(|address| address.is_ipv4() == ipv4);
@@ -197,7 +188,7 @@ impl<'a> Meaning<'a> {
         }
         for (key, (_, spec, status)) in &self.objects.services {
             let Some(request) = &spec.eip else { continue };
-            if request.name.is_some() || !self.allows(&spec.vpc, &key.0) {
+            if request.name.is_some() {
                 continue;
             }
             let recorded = status.iter().flat_map(|status| &status.eips);
@@ -222,7 +213,8 @@ impl<'a> Meaning<'a> {
     ) -> Option<Ask<'a>> {
         let name = self.gateway_for(&unit.1.0, gateway);
         let gateway = name.map(|name| &self.gateways[name]);
-        let holds = recorded.filter_map(|text| text.parse().ok()).collect();
+        let recorded = recorded.filter_map(|text| text.parse().ok());
+        let holds: BTreeSet<IpAddr> = recorded.collect();
         let read = unicast(given);
         let mut wanted: Vec<bool> = families
             .iter()
@@ -246,7 +238,10 @@ impl<'a> Meaning<'a> {
                 && !stray
                 && !gateway.nets.is_empty()
                 && wanted.iter().all(has)
-                && given.iter().all(|address| gateway.gives(*address))
+                && given.iter().all(|address| {
+                    let held = holds.contains(address) && gateway.keeps(*address);
+                    held || gateway.gives(*address)
+                })
         });
         Some(Ask {
             unit,
@@ -254,10 +249,9 @@ impl<'a> Meaning<'a> {
             given,
             families: (!wanted.is_empty()).then_some(wanted),
             sound,
-            empty_handed: families.is_empty()
-                && read.is_some_and(|given| given.is_empty())
-                && gateway.is_some_and(|gateway| gateway.nets.is_empty()),
             holds,
+            reserved: BTreeSet::new(),
+            accepted: true,
         })
     }
 

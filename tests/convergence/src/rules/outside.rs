@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ovsdb_model::Uuid;
 
 use super::{Case, Complaints, Ports, Rule};
+use crate::meaning::Ask;
 use crate::network::{End, Packet, Way};
 
 pub(super) fn check(case: &Case<'_>, ports: &Ports, complaints: &mut Complaints) {
@@ -21,6 +22,14 @@ pub(super) fn check(case: &Case<'_>, ports: &Ports, complaints: &mut Complaints)
     services::check(case, ports, complaints);
     isolation::check(case, complaints);
     leftovers::check(case, complaints);
+}
+
+/// Whether somebody that asks for external addresses may have some: the gateway can give them, and a service that asks for
+/// itself has its cluster addresses.
+pub(super) fn accepted(case: &Case<'_>, ask: &Ask<'_>) -> bool {
+    let stands = |name: &str| case.meaning.gateways.get(name).is_some_and(|it| it.stands);
+    let settled = ask.unit.0 == "eip" || super::services::has_cluster_addresses(case, ask.unit.1);
+    ask.sound && ask.gateway.is_some_and(stands) && settled
 }
 
 /// Where the rows of EipGateways are, and which Vpcs are there.

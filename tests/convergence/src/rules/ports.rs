@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::topology::belongs;
 use super::{Case, Complaints, Rule};
 use crate::meaning::{Place, Subnet, same_family};
-use crate::objects::{Key, Meta, Pod};
+use crate::objects::{Key, Pod};
 use crate::rows::Entry;
 
 /// A port as its row says.
@@ -247,6 +247,11 @@ fn exhausted(case: &Case<'_>, name: &str, subnet: &Subnet<'_>, ports: &Ports) ->
         let recorded = status.iter().flat_map(|status| &status.addresses);
         taken.extend(recorded.filter_map(|text| text.parse::<IpAddr>().ok()));
     }
+    // No Pod has an address whose MAC address a VNic has.
+    let macs = ports.values().map(|port| port.mac.clone());
+    let kept = case.objects.vnics.values().flat_map(|(.., status)| status);
+    let macs = macs.chain(kept.filter_map(|status| status.mac_address.clone()));
+    taken.extend(macs.filter_map(|mac| of_mac(&mac)));
     for pod in case.objects.pods.values() {
         taken.extend(
             pod.addresses
@@ -260,11 +265,22 @@ fn exhausted(case: &Case<'_>, name: &str, subnet: &Subnet<'_>, ports: &Ports) ->
         .any(|pool| pool.is_subset(&taken))
 }
 
+/// The address that a MAC address follows from.
+fn of_mac(mac: &str) -> Option<IpAddr> {
+    let mac = mac.to_ascii_lowercase();
+    let octets = mac.strip_prefix("0a:58:")?.split(':');
+    let octets: Vec<u8> = octets
+        .filter_map(|octet| u8::from_str_radix(octet, 16).ok())
+        .collect();
+    let octets: [u8; 4] = octets.try_into().ok()?;
+    Some(octets.into())
+}
+
 fn vnic(case: &Case<'_>, key: &Key, ports: &Ports, complaints: &mut Complaints) {
-    let (meta, spec, status) = &case.objects.vnics[key];
+    let (_, spec, status) = &case.objects.vnics[key];
     let unit = format!("vnic/{}/{}", key.0, key.1);
     let Some(port) = ports.get(&unit) else {
-        if let Some(reason) = vnic_lacks(case, key, meta, ports) {
+        if let Some(reason) = vnic_lacks(case, key, ports) {
             complaints.say(Rule::Port, format!("{unit} has no port: {reason}"));
         }
         return;
@@ -279,12 +295,6 @@ fn vnic(case: &Case<'_>, key: &Key, ports: &Ports, complaints: &mut Complaints) 
         complaints.unless(port.addresses.contains(&given), Rule::Address, || {
             format!("{unit} asks for {given} and has {:?}", port.addresses)
         });
-        if let Some(older) = older_claim(case, key, meta, given) {
-            complaints.say(
-                Rule::Address,
-                format!("{unit} has {given}, which the older VNic {older:?} asks for"),
-            );
-        }
     }
     if let Some(mac) = &spec.mac_address {
         complaints.unless(port.mac.eq_ignore_ascii_case(mac), Rule::Address, || {
@@ -301,42 +311,32 @@ fn vnic(case: &Case<'_>, key: &Key, ports: &Ports, complaints: &mut Complaints) 
     });
 }
 
-/// An older VNic of the same Subnet that asks for the same address.
-fn older_claim(case: &Case<'_>, key: &Key, meta: &Meta, address: IpAddr) -> Option<Key> {
-    let subnet = &case.objects.vnics[key].1.subnet;
-    case.objects
-        .vnics
-        .iter()
-        .filter(|(other, (other_meta, spec, _))| {
-            spec.subnet == *subnet
-                && (other_meta.created, *other) < (meta.created, key)
-                && case.meaning.may_claim(other, spec)
-                && case
-                    .meaning
-                    .given(spec)
-                    .is_some_and(|given| given.contains(&address))
-        })
-        .map(|(other, _)| other.clone())
-        .next()
-}
-
-/// Whether an older VNic of the same Subnet asks for the same MAC address.
-fn older_mac(case: &Case<'_>, key: &Key, meta: &Meta, mac: &str) -> bool {
-    let subnet = &case.objects.vnics[key].1.subnet;
-    let mut others = case.objects.vnics.iter();
-    others.any(|(other, (other_meta, spec, _))| {
-        spec.subnet == *subnet
-            && (other_meta.created, other) < (meta.created, key)
-            && case.meaning.may_claim(other, spec)
-            && spec
-                .mac_address
-                .as_ref()
-                .is_some_and(|other| other.eq_ignore_ascii_case(mac))
-    })
+/// What is kept in a Subnet for VNics and Pods that have no port at present: addresses, and MAC addresses.
+fn kept(case: &Case<'_>, key: &Key, subnet: &str) -> (BTreeSet<IpAddr>, BTreeSet<String>) {
+    let (mut addresses, mut macs) = (BTreeSet::new(), BTreeSet::new());
+    for (other, (_, spec, status)) in &case.objects.vnics {
+        if other == key || spec.subnet != subnet {
+            continue;
+        }
+        if let Some(status) = status {
+            let texts = status.addresses.iter();
+            addresses.extend(texts.filter_map(|text| text.parse::<IpAddr>().ok()));
+            macs.extend(
+                status
+                    .mac_address
+                    .iter()
+                    .map(|mac| mac.to_ascii_lowercase()),
+            );
+        }
+    }
+    for pod in case.objects.pods.values() {
+        addresses.extend(pod.addresses.iter().copied());
+    }
+    (addresses, macs)
 }
 
 /// Why a VNic without a port should have one.
-fn vnic_lacks(case: &Case<'_>, key: &Key, meta: &Meta, ports: &Ports) -> Option<String> {
+fn vnic_lacks(case: &Case<'_>, key: &Key, ports: &Ports) -> Option<String> {
     let (_, spec, _) = &case.objects.vnics[key];
     let subnet = case.meaning.subnets.get(spec.subnet.as_str())?;
     if !subnet.stands() || !case.meaning.allows(subnet.vpc, &key.0) {
@@ -346,11 +346,12 @@ fn vnic_lacks(case: &Case<'_>, key: &Key, meta: &Meta, ports: &Ports) -> Option<
     if given.is_empty() && subnet.nets.is_empty() {
         return None;
     }
+    let (addresses, macs) = kept(case, key, &spec.subnet);
     for address in &given {
         let held = ports
             .values()
             .any(|port| port.subnet == spec.subnet && port.addresses.contains(address));
-        if held || !subnet.fits(*address) || older_claim(case, key, meta, *address).is_some() {
+        if held || !subnet.fits(*address) || addresses.contains(address) {
             return None;
         }
     }
@@ -365,7 +366,7 @@ fn vnic_lacks(case: &Case<'_>, key: &Key, meta: &Meta, ports: &Ports) -> Option<
             }
             IpAddr::V6(_) => false,
         });
-        there || of_router || older_mac(case, key, meta, mac)
+        there || of_router || macs.contains(&mac.to_ascii_lowercase())
     });
     if same_mac || exhausted(case, &spec.subnet, subnet, ports) {
         return None;

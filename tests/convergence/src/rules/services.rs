@@ -15,7 +15,7 @@ use super::ports::Ports;
 use super::topology::{belongs, groups};
 use super::{Case, Complaints, Rule};
 use crate::meaning::{Vpc, hosts, unicast};
-use crate::objects::{Key, Meta};
+use crate::objects::Key;
 use crate::rows::Entry;
 
 pub(super) use backends::{behind, endpoints, serving};
@@ -28,9 +28,9 @@ pub(super) fn check(case: &Case<'_>, ports: &Ports, complaints: &mut Complaints)
     for key in case.objects.services.keys() {
         served.insert(key.clone(), cluster_vips(case, key));
     }
-    for (key, (meta, spec, status)) in &case.objects.services {
+    for (key, (_, spec, status)) in &case.objects.services {
         let vips = &served[key];
-        addresses(case, key, meta, spec, &served, complaints);
+        addresses(case, key, spec, &served, complaints);
         let recorded: BTreeSet<IpAddr> = status
             .iter()
             .flat_map(|status| &status.cluster_ips)
@@ -95,6 +95,27 @@ pub(super) fn has_its_families(case: &Case<'_>, key: &Key) -> Option<bool> {
     Some(ask.complete() && wanted.all(held))
 }
 
+/// Whether a service has, as its status says, a cluster address of each family that it is to have: before that it asks for
+/// nothing else.
+pub(super) fn has_cluster_addresses(case: &Case<'_>, key: &Key) -> bool {
+    let Some((_, spec, _)) = case.objects.services.get(key) else {
+        return false;
+    };
+    if !case.meaning.allows(&spec.vpc, &key.0) {
+        return false;
+    }
+    if spec.cluster_ip.as_deref() == Some("None") {
+        return true;
+    }
+    let has = recorded(case, key);
+    wishes(case, key, spec).is_some_and(|(families, given)| {
+        families
+            .iter()
+            .all(|ipv4| has.iter().any(|ip| ip.is_ipv4() == *ipv4))
+            && given.iter().all(|ip| has.contains(ip))
+    })
+}
+
 /// Whether a service is as it should be apart from what it has of the outside.
 pub(super) fn may_serve(case: &Case<'_>, key: &Key) -> bool {
     !cluster_vips(case, key).is_empty()
@@ -139,15 +160,18 @@ pub(super) fn may_balance(spec: &YusurServiceSpec, vpc: &str) -> bool {
             && spec.backends.iter().any(own))
 }
 
-/// Of those Vpcs the ones it reaches: that let it in, and have joined the gateway that its own has joined.
+/// Of those Vpcs the ones it reaches, if it is accepted: that let it in, and have joined the gateway that its own has joined.
 pub(super) fn reach<'a>(case: &Case<'a>, key: &Key) -> BTreeSet<&'a str> {
     let Some((_, spec, _)) = case.objects.services.get(key) else {
         return BTreeSet::new();
     };
     let own = case.places.of_vpc(&spec.vpc);
     let mut vpcs = elsewhere(spec);
+    // Who is refused asks for nothing there.
+    let accepted = has_cluster_addresses(case, key);
     vpcs.retain(|vpc| {
-        own.is_some()
+        accepted
+            && own.is_some()
             && case.places.of_vpc(vpc) == own
             && case.meaning.allows(vpc, &key.0)
             && case.router(vpc).is_some()
@@ -216,7 +240,6 @@ fn wishes(
 fn addresses(
     case: &Case<'_>,
     key: &Key,
-    meta: &Meta,
     spec: &YusurServiceSpec,
     served: &Served,
     complaints: &mut Complaints,
@@ -228,19 +251,11 @@ fn addresses(
         });
         return;
     };
-    // The services of the same VPC, with whether they are older.
     let others = || {
-        case.objects
-            .services
-            .iter()
+        let services = case.objects.services.iter();
+        services
             .filter(|(other, (_, other_spec, _))| *other != key && other_spec.vpc == spec.vpc)
-            .map(|(other, (other_meta, other_spec, _))| {
-                let older = (other_meta.created, other) < (meta.created, key);
-                (other, other_spec, older)
-            })
-    };
-    let gives = |other: &Key, other_spec: &YusurServiceSpec, address: &IpAddr| {
-        wishes(case, other, other_spec).is_some_and(|(_, given)| given.contains(address))
+            .map(|(other, _)| other)
     };
     let vpc = &case.meaning.vpcs[spec.vpc.as_str()];
     for vip in vips {
@@ -250,18 +265,19 @@ fn addresses(
         complaints.unless(fits, Rule::Vip, || {
             format!("{vip} of service {key:?} is not of a range and family it is to have")
         });
-        for (other, other_spec, older) in others() {
+        for other in others() {
             complaints.unless(!served[other].contains(vip), Rule::Once, || {
                 format!("services {key:?} and {other:?} both have {vip}")
-            });
-            complaints.unless(!(older && gives(other, other_spec, vip)), Rule::Vip, || {
-                format!("service {key:?} has {vip}, which the older {other:?} asks for")
             });
         }
     }
     if !usable_ports(spec) {
         return;
     }
+    // Who has it keeps it, also while it is refused; and who has to wait for one address gets no other meanwhile.
+    let waits = given.iter().any(|asked| {
+        others().any(|other| served[other].contains(asked) || recorded(case, other).contains(asked))
+    });
     for family in families {
         let mut of_family = vips.iter().filter(|vip| vip.is_ipv4() == family);
         let asked = given.iter().find(|address| address.is_ipv4() == family);
@@ -271,17 +287,11 @@ fn addresses(
                 format!("service {key:?} asks for {asked} and has {has}")
             }),
             (Some(asked), None) => {
-                let excused = others().any(|(other, other_spec, older)| {
-                    older
-                        && (gives(other, other_spec, asked)
-                            || served[other].contains(asked)
-                            || recorded(case, other).contains(asked))
-                });
-                complaints.unless(excused || starved(case, spec, vpc), Rule::Vip, || {
-                    format!("service {key:?} asks for {asked}, which no older one has")
+                complaints.unless(waits || starved(case, spec, vpc), Rule::Vip, || {
+                    format!("service {key:?} asks for {asked}, which no other one has")
                 });
             }
-            (None, None) => complaints.unless(starved(case, spec, vpc), Rule::Vip, || {
+            (None, None) => complaints.unless(waits || starved(case, spec, vpc), Rule::Vip, || {
                 format!("service {key:?} has no address although there is room")
             }),
             (None, Some(_)) => {}

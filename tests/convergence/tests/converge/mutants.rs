@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ovsdb_model::{Datum, Mutation, Operation, Row, Uuid};
 use serde_json::json;
-use yusur_convergence::{Meta, Objects, Pod, Rule};
+use yusur_convergence::{Foreign, Holders, Meta, Objects, Pod, Rule};
 
 use crate::northbound::{Memory, Northbound, OWNER};
 use crate::player::Player;
@@ -560,4 +560,34 @@ fn the_judge_sees_every_mutant() {
         }
     }
     assert!(unseen.is_empty(), "{}", unseen.join("\n"));
+}
+
+/// What one had is another's now: seen as long as the one asks for it as before.
+#[test]
+fn the_judge_sees_what_is_given_to_another() {
+    let mut player = world();
+    let holders = |player: &Player<Memory>| {
+        Holders::of(
+            &player.objects,
+            &player.northbound.replica(),
+            &Foreign::new(),
+        )
+    };
+    let before = holders(&player);
+    let seen = |player: &Player<Memory>| before.lost(&player.objects, &holders(player));
+    assert_eq!(seen(&player), []);
+    let mut spoiler = Spoiler(&mut player);
+    let port = spoiler.of("Logical_Switch_Port", "pod/a/p1");
+    spoiler.edit("Logical_Switch_Port", port, "external_ids", |ids| {
+        ids.insert("yusur.io/unit".into(), "pod/a/p0".into());
+    });
+    let complaints = seen(&player);
+    let kept = complaints
+        .iter()
+        .all(|complaint| complaint.rule == Rule::Kept);
+    assert!(kept && !complaints.is_empty(), "{complaints:?}");
+    let key = ("a".to_owned(), "p1".to_owned());
+    let pod = player.objects.pods.get_mut(&key).expect("a Pod");
+    pod.subnet = Some("s2".into());
+    assert_eq!(seen(&player), [], "it asks for something else");
 }

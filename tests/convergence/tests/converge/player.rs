@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use ovsdb_model::{Batch, Database, Operation, Row, Uuid};
-use yusur_convergence::{Complaint, Foreign, Objects, Place, Tables, Terms, check, places};
+use yusur_convergence::{
+    Complaint, Foreign, Holders, Objects, Place, Tables, Terms, check, places,
+};
 use yusur_planner::{
     Bounds, Config, Group, Inventory, Kind, ObjectRef, Plan, Refused, Round, Status, Unit, Verdict,
     operations, plan,
@@ -58,6 +60,13 @@ pub struct Player<N> {
     /// What ovn-northd has not seen, where one is played.
     northd: Option<Northd>,
     saved: Option<(Backup, Foreign)>,
+    /// Who held what when all was at rest.
+    holders: Holders,
+    /// Nothing has happened since that loses records: no row was lost, and there was no restart while something refused what
+    /// was held.
+    on_record: bool,
+    /// What others rest on has changed since.
+    moved: bool,
     pub story: Vec<String>,
 }
 
@@ -88,6 +97,9 @@ impl<N: Northbound> Player<N> {
             unlabelled: false,
             unheard: Vec::new(),
             saved: None,
+            holders: Holders::default(),
+            on_record: true,
+            moved: false,
             story: Vec::new(),
         }
     }
@@ -207,6 +219,10 @@ impl<N: Northbound> Player<N> {
     /// The planner is told of the object as it is.
     fn fed(&mut self, object: &ObjectRef) {
         let change = feed::change(&self.objects, object);
+        self.moved |= !matches!(
+            object.kind,
+            Kind::Pod | Kind::VNic | Kind::YusurService | Kind::Eip
+        );
         self.tell(format!("{object}: {}", feed::describe(&change)));
         if let Some(unit) = object.unit()
             && self.held.remove(&unit)
@@ -291,6 +307,7 @@ impl<N: Northbound> Player<N> {
     /// so might harm is not ours to keep from harm.
     fn harm(&mut self, dice: &mut Dice<'_>) -> Result<(), String> {
         self.acquaint()?;
+        self.on_record = false;
         if dice.chance(2) {
             self.tell("the Northbound is wiped");
             self.wipe();
@@ -315,6 +332,7 @@ impl<N: Northbound> Player<N> {
         }
         self.gather();
         if let Some(done) = damage::damage(dice, &mut self.northbound, &self.foreign) {
+            self.on_record = false;
             self.unlabelled |= done.unlabelled;
             self.objects.order_disturbed |= done.disorder;
             self.tell(format!("damage: {}", done.story));
@@ -322,6 +340,7 @@ impl<N: Northbound> Player<N> {
     }
 
     fn wipe_or_restore(&mut self, dice: &mut Dice<'_>) -> Result<(), String> {
+        self.on_record = false;
         match dice.below(3) {
             0 => {
                 if self.unlabelled {
@@ -673,6 +692,7 @@ impl<N: Northbound> Player<N> {
         self.desk.clear();
         self.gather();
         self.unheard.clear();
+        self.on_record &= !self.moved;
         let order = self.in_some_order(dice);
         self.incarnations += 1;
         self.tell("the controller starts again");
@@ -751,7 +771,13 @@ impl<N: Northbound> Player<N> {
         if let Some(real) = self.real() {
             real.is_right(&mut self.northbound)?;
         }
-        let complaints = self.complaints();
+        let mut complaints = self.complaints();
+        let holders = Holders::of(&self.objects, &self.northbound.replica(), &self.foreign);
+        if self.on_record {
+            complaints.extend(self.holders.lost(&self.objects, &holders));
+        }
+        self.holders = holders;
+        (self.on_record, self.moved) = (true, false);
         if !complaints.is_empty() {
             let list: Vec<String> = complaints.iter().map(ToString::to_string).collect();
             let scene = self.scene(&self.northbound.replica());

@@ -1,11 +1,11 @@
 //! EIP gateways: their routers, the nodes they are on and in which order, which Vpcs join them, and the way out through them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use ovsdb_model::Uuid;
-use yusur_crds::{ServiceGatewayPlacement, SourceAddress};
+use yusur_crds::{NamespacesFrom, ServiceGatewayPlacement, SourceAddress};
 
 use super::{Outcome, Place, packet};
 use crate::meaning::{Ask, Gateway};
@@ -87,11 +87,15 @@ fn has_inside(case: &Case<'_>, name: &str, sure: bool) -> bool {
     let mut services = case.objects.services.iter();
     services.any(|(key, (_, spec, _))| {
         let ask = case.meaning.ask_of(key);
+        // Who is refused needs no router; its own Vpc comes first.
+        let joined = case.places.of_vpc(&spec.vpc);
         crate::rules::services::crosses(spec)
             && spec.source_address == SourceAddress::Preserve
-            && case.meaning.allows(&spec.vpc, &key.0)
+            && crate::rules::services::has_cluster_addresses(case, key)
+            && joined.map_or(!sure, |joined| joined == name)
             && ask.is_some_and(|ask| {
-                ask.gateway == Some(name) && ask.settled() && (!sure || full(ask))
+                let has = ask.accepted && ask.complete();
+                ask.gateway == Some(name) && has && (!sure || full(ask))
             })
     })
 }
@@ -311,7 +315,8 @@ fn guarded(
     }
 }
 
-/// A Vpc joins one gateway, that of its spec, or of its oldest service with an EIP, or one that is needed between Vpcs.
+/// A Vpc joins one gateway: that of its spec, or one that a service of its own has an EIP of, or one that its services, or those
+/// of others that have joined it themselves, reach between Vpcs by. Which of several it is was decided by who came first.
 fn joins(case: &Case<'_>, vpc: &str, complaints: &mut Complaints) {
     let there = case.places.joined.get(vpc).cloned().unwrap_or_default();
     complaints.unless(there.len() < 2, Rule::Join, || {
@@ -322,58 +327,68 @@ fn joins(case: &Case<'_>, vpc: &str, complaints: &mut Complaints) {
     if case.router(vpc).is_none() {
         return;
     }
-    let said = case.objects.vpcs[vpc].1.eip_gateway.as_deref();
-    // The services that have to do with the Vpc, the oldest first, each with the gateway it asks.
-    let mut askers: BTreeMap<(i64, &crate::objects::Key), &str> = BTreeMap::new();
-    let mut crossings: Vec<&str> = Vec::new();
-    for (key, (meta, spec, _)) in &case.objects.services {
-        let crosses = crate::rules::services::crosses(spec);
-        let here = spec.vpc == vpc || crate::rules::services::elsewhere(spec).contains(vpc);
-        let allowed = case.meaning.allows(&spec.vpc, &key.0) && case.meaning.allows(vpc, &key.0);
-        if !here || !allowed || spec.cluster_ip.as_deref() == Some("None") {
-            continue;
-        }
-        match case.meaning.ask_of(key) {
-            Some(ask) if ask.settled() => {
-                let partly = ask.families.is_none()
-                    && crate::rules::services::has_its_families(case, key) != Some(true);
-                if partly && !ask.holds.is_empty() {
-                    // It may have all it asks for or not.
-                    return;
-                }
-                askers.extend(ask.gateway.map(|gateway| ((meta.created, key), gateway)));
-            }
-            _ if spec.eip.is_none() && crosses => crossings.push(&spec.vpc),
-            _ => {}
-        }
-    }
-    let first = askers.first_key_value().map(|(_, gateway)| *gateway);
-    if let Some(decided) = said.or(first) {
-        let wanted = Some(decided).filter(|name| stands(name));
+    if let Some(said) = case.objects.vpcs[vpc].1.eip_gateway.as_deref() {
+        let wanted = Some(said).filter(|name| stands(name));
         complaints.unless(joined == wanted, Rule::Join, || {
             format!("Vpc {vpc} has joined {joined:?} instead of {wanted:?}")
         });
         return;
     }
-    let any = crossings.iter().any(|home| {
+    // The gateways that services of the Vpc ask for, and those by which it is reached.
+    let mut own: BTreeSet<&str> = BTreeSet::new();
+    let mut reached: BTreeSet<&str> = BTreeSet::new();
+    let mut crossings: Vec<&str> = Vec::new();
+    for (key, (_, spec, _)) in &case.objects.services {
+        let crosses = crate::rules::services::crosses(spec);
+        let elsewhere = crate::rules::services::elsewhere(spec).contains(vpc);
+        let allowed = case.meaning.allows(&spec.vpc, &key.0) && case.meaning.allows(vpc, &key.0);
+        let refused = !crate::rules::services::has_cluster_addresses(case, key);
+        if !(spec.vpc == vpc || elsewhere) || !allowed || refused {
+            continue;
+        }
+        if spec.cluster_ip.as_deref() == Some("None") {
+            continue;
+        }
+        let home = case.places.of_vpc(&spec.vpc);
+        match case.meaning.ask_of(key) {
+            Some(ask) if ask.accepted && ask.complete() => {
+                let Some(gateway) = ask.gateway else { continue };
+                if spec.vpc != vpc {
+                    // Its own Vpc comes first.
+                    reached.extend(home.filter(|home| *home == gateway));
+                } else if crate::rules::services::has_its_families(case, key) == Some(true) {
+                    own.insert(gateway);
+                } else {
+                    reached.insert(gateway);
+                }
+            }
+            _ if spec.eip.is_none() && crosses => {
+                crossings.push(&spec.vpc);
+                reached.extend(home);
+            }
+            _ => {}
+        }
+    }
+    let known = joined.is_none_or(|joined| {
+        let mut crossings = crossings.iter();
         // One that waits for its router has not joined what it is to join.
-        let waits = case.router(home).is_none();
-        let home = case.places.of_vpc(home);
-        joined
-            .is_some_and(|joined| waits || case.meaning.is_default(joined) || home == Some(joined))
+        let waits = crossings.any(|home| case.router(home).is_none());
+        own.contains(joined) || reached.contains(joined) || waits
     });
-    complaints.unless(joined.is_none() || any, Rule::Join, || {
+    complaints.unless(known, Rule::Join, || {
         format!("Vpc {vpc} has joined {joined:?}, which nobody asks for")
     });
+    complaints.unless(joined.is_some() || own.is_empty(), Rule::Join, || {
+        format!("services of Vpc {vpc} have addresses of {own:?}, and it has joined none")
+    });
     let default = case.meaning.gateways.iter();
-    let mut default = default.filter(|(name, it)| case.meaning.is_default(name) && it.stands);
-    let follows = |home: &&str| *home != vpc && case.places.of_vpc(home).is_none();
-    let lacking = joined.is_none()
-        && default.next().is_some()
-        && !crossings.is_empty()
-        && !crossings.iter().any(follows);
+    let mut default = default.filter(|(name, it)| {
+        let open = it.spec.allowed_namespaces.from == NamespacesFrom::All;
+        case.meaning.is_default(name) && it.stands && open
+    });
+    let lacking = joined.is_none() && default.next().is_some() && crossings.contains(&vpc);
     complaints.unless(!lacking, Rule::Join, || {
-        format!("services reach between Vpc {vpc} and others, and it has joined no gateway")
+        format!("services reach from Vpc {vpc} into others, and it has joined no gateway")
     });
 }
 

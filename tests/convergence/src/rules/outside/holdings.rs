@@ -8,16 +8,11 @@ use crate::rules::{Case, Complaints, Rule};
 
 pub(super) fn check(case: &Case<'_>, complaints: &mut Complaints) {
     for (at, ask) in case.meaning.asks.iter().enumerate() {
-        let gateway = ask.gateway.filter(|_| ask.sound);
-        let Some(gateway) = gateway.map(|name| &case.meaning.gateways[name]) else {
-            complaints.unless(ask.holds.is_empty(), Rule::Eip, || {
-                format!(
-                    "{:?} holds {:?} of no gateway that it may use",
-                    ask.unit, ask.holds
-                )
-            });
+        // What one has that is refused is kept for it; no row may use it, see the leftovers.
+        let Some(name) = ask.gateway.filter(|_| ask.accepted) else {
             continue;
         };
+        let gateway = &case.meaning.gateways[name];
         one(case, ask, gateway, complaints);
         for other in &case.meaning.asks[..at] {
             let both = other.holds.intersection(&ask.holds).next();
@@ -36,8 +31,8 @@ pub(super) fn check(case: &Case<'_>, complaints: &mut Complaints) {
         let wanted = ask.and_then(|ask| ask.gateway);
         let there = status.as_ref().and_then(|status| status.gateway.as_deref());
         // Of one that cannot have what it asks for nothing needs to be said.
-        let unsound = there.is_none() && ask.is_none_or(|ask| !ask.sound);
-        complaints.unless(there == wanted || unsound, Rule::Record, || {
+        let refused = ask.is_none_or(|ask| !ask.accepted);
+        complaints.unless(there == wanted || refused, Rule::Record, || {
             format!("the status of Eip {key:?} says gateway {there:?} instead of {wanted:?}")
         });
     }
@@ -46,7 +41,7 @@ pub(super) fn check(case: &Case<'_>, complaints: &mut Complaints) {
 fn one(case: &Case<'_>, ask: &Ask<'_>, gateway: &Gateway<'_>, complaints: &mut Complaints) {
     let unit = ask.unit;
     for address in &ask.holds {
-        complaints.unless(gateway.gives(*address), Rule::Eip, || {
+        complaints.unless(gateway.keeps(*address), Rule::Eip, || {
             format!("{unit:?} holds {address}, which its gateway does not give")
         });
         let family = |other: &&IpAddr| other.is_ipv4() == address.is_ipv4();
@@ -63,11 +58,14 @@ fn one(case: &Case<'_>, ask: &Ask<'_>, gateway: &Gateway<'_>, complaints: &mut C
         });
     }
     let others = case.meaning.asks.iter();
-    let others = others.filter(|other| other.unit != unit && other.gateway == ask.gateway);
+    let others = others.filter(|other| other.unit != unit);
+    // Of whichever gateway: what is kept for one that is refused may be of this one.
     let taken: BTreeSet<IpAddr> = others
         .clone()
-        .flat_map(|other| other.holds.iter().copied())
+        .flat_map(|other| other.holds.iter().chain(&other.reserved).copied())
         .collect();
+    // Who has to wait for one address gets no other meanwhile.
+    let waits = ask.given.iter().any(|asked| taken.contains(asked));
     let families = match &ask.families {
         Some(families) => families.clone(),
         // At least one of those it can have.
@@ -80,7 +78,8 @@ fn one(case: &Case<'_>, ask: &Ask<'_>, gateway: &Gateway<'_>, complaints: &mut C
             continue;
         }
         let excused = match ask.given.iter().find(of_family) {
-            Some(asked) => taken.contains(asked),
+            _ if waits => true,
+            Some(_) => false,
             None => gateway.room(ipv4).is_some_and(|room| {
                 // What is asked for by name and not had yet is not handed out.
                 let named = others.clone().flat_map(|other| other.given.iter().copied());

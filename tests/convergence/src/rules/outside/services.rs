@@ -11,7 +11,8 @@ use super::{Backend, Outcome, Ports, client, packet};
 use crate::meaning::Ask;
 use crate::objects::Key;
 use crate::rules::services::{
-    behind, cluster_vips, crosses, has_its_families, may_serve, reach, usable, word,
+    behind, cluster_vips, crosses, has_cluster_addresses, has_its_families, may_serve, reach,
+    usable, word,
 };
 use crate::rules::{Case, Complaints, Rule};
 
@@ -74,7 +75,7 @@ fn users<'a>(case: &Case<'a>, ask: &Ask<'_>) -> Vec<&'a Key> {
         .filter(|(key, (_, spec, _))| {
             let asked = case.meaning.ask_of(key);
             asked.is_some_and(|asked| asked.unit == ask.unit)
-                && case.meaning.allows(&spec.vpc, &key.0)
+                && has_cluster_addresses(case, key)
                 && spec.cluster_ip.as_deref() != Some("None")
         })
         .map(|(key, (meta, ..))| (meta.created, key))

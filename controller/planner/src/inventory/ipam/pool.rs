@@ -1,42 +1,17 @@
-//! Address pools: who holds which address of a Subnet or of a VPC's service ranges.
+//! Address pools: who holds which address of a Subnet, of a VPC's service ranges or of an EIP gateway.
 //!
-//! An address has claimants; the most senior holds it and the others wait (decision: the older of two claims wins).
 //! Allocation goes upwards through addresses never used, then through freed ones, the longest-freed first, so that what
 //! still remembers an old holder (a client, a neighbour cache, a conntrack entry) has had the most time to forget.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hashbrown::HashMap;
 use ipnet::IpNet;
 
+use super::claims::Claims;
 use crate::family::Family;
 use crate::unit::Unit;
-
-/// Of two claims on an address the lesser wins; equals are told apart by their unit.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Seniority {
-    /// Given addresses rank behind addresses that were allocated, where the pool's owner says so.
-    pub(crate) class: u8,
-    /// Creation of the object, in seconds.
-    pub(crate) created: i64,
-}
-
-/// The lesser is the senior one. The fields of [`Seniority`] are its own: so they take less room.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Claim {
-    class: u8,
-    created: i64,
-    unit: Unit,
-    allocated: bool,
-}
-
-/// A change of an address's holder: both units' rows change.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Handover {
-    pub(crate) from: Option<Unit>,
-    pub(crate) to: Option<Unit>,
-}
 
 /// How many freed addresses are remembered in order, per pool and family. Those forgotten are found again by a later pass.
 const FREED_REMEMBERED: usize = 1 << 16;
@@ -79,55 +54,76 @@ impl Halves {
     }
 }
 
-/// The addresses of one Subnet, or of one VPC's service ranges.
+/// The addresses of one Subnet, of one VPC's service ranges, or of one EIP gateway.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     halves: Halves,
-    /// Who holds an address: the senior of its claims, nearly always the only one.
-    claims: Claims,
-    /// The other claims on the addresses that have any.
-    waiting: HashMap<IpAddr, Vec<Claim>>,
+    claims: ByFamily,
+    /// Units that found no free address.
+    pub(super) starved: BTreeSet<Unit>,
+    /// What the pool is made of now.
+    room: Room,
+}
+
+/// What a pool is made of. Of all ranges both ends are included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// What an address may lie in that somebody has.
+    pub(crate) whole: Vec<(IpAddr, IpAddr)>,
+    /// Addresses in there that nobody can have: a router's own.
+    pub(crate) own: Vec<IpAddr>,
+    /// What is allocated of.
+    pub(crate) wanted: Vec<(IpAddr, IpAddr)>,
+    /// What is not given to anybody new. Whoever has such an address keeps it.
+    pub(crate) excluded: Vec<(IpAddr, IpAddr)>,
 }
 
 /// Claims by address, each family apart: a key that could be of either would be half as large as the claim.
 #[derive(Debug, Default)]
-struct Claims {
-    v4: HashMap<Ipv4Addr, Claim>,
-    v6: HashMap<Ipv6Addr, Claim>,
+struct ByFamily {
+    v4: Claims<Ipv4Addr>,
+    v6: Claims<Ipv6Addr>,
 }
 
-impl Claims {
-    fn get(&self, ip: IpAddr) -> Option<&Claim> {
+impl ByFamily {
+    fn holder(&self, ip: IpAddr) -> Option<&Unit> {
         match ip {
-            IpAddr::V4(ip) => self.v4.get(&ip),
-            IpAddr::V6(ip) => self.v6.get(&ip),
+            IpAddr::V4(ip) => self.v4.holder(ip),
+            IpAddr::V6(ip) => self.v6.holder(ip),
         }
     }
 
-    fn insert(&mut self, ip: IpAddr, claim: Claim) {
+    fn claim(&mut self, ip: IpAddr, unit: &Unit, allocated: bool) -> bool {
         match ip {
-            IpAddr::V4(ip) => self.v4.insert(ip, claim),
-            IpAddr::V6(ip) => self.v6.insert(ip, claim),
-        };
+            IpAddr::V4(ip) => self.v4.claim(ip, unit, allocated),
+            IpAddr::V6(ip) => self.v6.claim(ip, unit, allocated),
+        }
     }
 
-    fn remove(&mut self, ip: IpAddr) {
+    fn release(&mut self, ip: IpAddr, unit: &Unit) -> bool {
         match ip {
-            IpAddr::V4(ip) => self.v4.remove(&ip),
-            IpAddr::V6(ip) => self.v6.remove(&ip),
-        };
+            IpAddr::V4(ip) => self.v4.release(ip, unit),
+            IpAddr::V6(ip) => self.v6.release(ip, unit),
+        }
     }
 
-    /// The claims on addresses of a family, in no order.
-    fn of(&self, family: Family) -> impl Iterator<Item = (u128, &Claim)> {
+    fn waiting(&self, ip: IpAddr) -> &[Unit] {
+        match ip {
+            IpAddr::V4(ip) => self.v4.waiting(ip),
+            IpAddr::V6(ip) => self.v6.waiting(ip),
+        }
+    }
+
+    /// The addresses of a family that somebody holds, in no order, each with whether it was allocated.
+    fn held(&self, family: Family) -> impl Iterator<Item = (u128, bool)> {
         let (v4, v6) = match family {
             Family::V4 => (Some(&self.v4), None),
             Family::V6 => (None, Some(&self.v6)),
         };
-        let v4 = v4.into_iter().flatten();
-        let v6 = v6.into_iter().flatten();
-        v4.map(|(ip, claim)| (number((*ip).into()), claim))
-            .chain(v6.map(|(ip, claim)| (number((*ip).into()), claim)))
+        let v4 = v4.into_iter().flat_map(Claims::held);
+        let v6 = v6.into_iter().flat_map(Claims::held);
+        v4.map(|(ip, allocated)| (number(ip.into()), allocated))
+            .chain(v6.map(|(ip, allocated)| (number(ip.into()), allocated)))
     }
 
     fn is_empty(&self) -> bool {
@@ -239,15 +235,21 @@ impl Half {
         None
     }
 
-    fn pick(&mut self, claims: &Claims, family: Family) -> Option<u128> {
+    /// The next free address that nothing speaks against.
+    fn pick(
+        &mut self,
+        claims: &ByFamily,
+        family: Family,
+        avoid: impl Fn(IpAddr) -> bool,
+    ) -> Option<u128> {
         if self.taken >= self.capacity() {
             return None;
         }
         if self.cursor.is_none() {
             // Start above what was allocated in an earlier life: those below may have been freed just now.
             let highest = claims
-                .of(family)
-                .filter(|(number, claim)| claim.allocated && self.contains(*number))
+                .held(family)
+                .filter(|(number, allocated)| *allocated && self.contains(*number))
                 .map(|(number, _)| number)
                 .max();
             self.start_pass(
@@ -256,17 +258,33 @@ impl Half {
                     .unwrap_or(0),
             )?;
         }
+        let free = |number| {
+            let ip = address(family, number);
+            claims.holder(ip).is_none() && !avoid(ip)
+        };
         for _ in 0..2 {
             while let Some(candidate) = self.cursor_next() {
-                let unclaimed = claims.get(address(family, candidate)).is_none();
-                if unclaimed && !self.freed.contains_key(&candidate) {
+                if !self.freed.contains_key(&candidate) && free(candidate) {
                     return Some(candidate);
                 }
             }
+            let mut avoided = Vec::new();
+            let mut found = None;
             while let Some(freed) = self.pop_freed() {
-                if self.contains(freed) && claims.get(address(family, freed)).is_none() {
-                    return Some(freed);
+                if !self.contains(freed) || claims.holder(address(family, freed)).is_some() {
+                    continue;
                 }
+                if free(freed) {
+                    found = Some(freed);
+                    break;
+                }
+                avoided.push(freed);
+            }
+            for freed in avoided {
+                self.free(freed);
+            }
+            if found.is_some() {
+                return found;
             }
             // Some are free, but forgotten: pass once more.
             self.start_pass(self.cursor.unwrap_or(0))?;
@@ -308,13 +326,20 @@ impl Half {
     }
 }
 
+fn within(ranges: &[(IpAddr, IpAddr)], ip: IpAddr) -> bool {
+    let family = Family::of(ip);
+    ranges
+        .iter()
+        .any(|(first, last)| Family::of(*first) == family && (*first..=*last).contains(&ip))
+}
+
 impl Pool {
-    /// Sets what may be allocated: `wanted` without `excluded` (ranges, both ends included). Claims stay.
-    pub(crate) fn set_ranges(
-        &mut self,
-        wanted: &[(IpAddr, IpAddr)],
-        excluded: &[(IpAddr, IpAddr)],
-    ) {
+    /// Sets what the pool is made of. Claims stay. True if that is news.
+    pub(crate) fn fit(&mut self, room: Room) -> bool {
+        if self.room == room {
+            return false;
+        }
+        self.room = room;
         for family in Family::ALL {
             let of = |list: &[(IpAddr, IpAddr)]| -> Vec<(u128, u128)> {
                 list.iter()
@@ -322,140 +347,96 @@ impl Pool {
                     .map(|(first, last)| (number(*first), number(*last)))
                     .collect()
             };
+            let mut excluded = of(&self.room.excluded);
+            let own = self.room.own.iter().filter(|ip| Family::of(**ip) == family);
+            excluded.extend(own.map(|ip| (number(*ip), number(*ip))));
             let half = self.halves.of_mut(family);
-            half.set_ranges(of(wanted), of(excluded));
+            half.set_ranges(of(&self.room.wanted), excluded);
             let taken = self
                 .claims
-                .of(family)
+                .held(family)
                 .filter(|(number, _)| half.contains(*number))
                 .count();
             half.taken = taken as u128;
         }
+        true
     }
 
-    /// Claims an address for a unit; a unit claims an address once. The holder may change.
-    pub(crate) fn claim(
-        &mut self,
-        ip: IpAddr,
-        unit: &Unit,
-        seniority: Seniority,
-        allocated: bool,
-    ) -> Handover {
-        let claim = Claim {
-            class: seniority.class,
-            created: seniority.created,
-            unit: unit.clone(),
-            allocated,
-        };
-        let Some(holder) = self.claims.get(ip) else {
+    /// True if the address is a router's own.
+    pub(crate) fn is_own(&self, ip: IpAddr) -> bool {
+        self.room.own.contains(&ip)
+    }
+
+    /// Who waits for the address, the first to ask first.
+    pub(super) fn waiting(&self, ip: IpAddr) -> &[Unit] {
+        self.claims.waiting(ip)
+    }
+
+    /// True if an address that somebody has can be had here.
+    pub(crate) fn fits(&self, ip: IpAddr) -> bool {
+        within(&self.room.whole, ip) && !self.room.own.contains(&ip)
+    }
+
+    /// A unit asks for an address: it holds it from now on, or waits for it. True if it holds it.
+    pub(crate) fn claim(&mut self, ip: IpAddr, unit: &Unit, allocated: bool) -> bool {
+        let free = self.claims.holder(ip).is_none();
+        let holds = self.claims.claim(ip, unit, allocated);
+        if free {
             let half = self.halves.of_mut(Family::of(ip));
             if half.contains(number(ip)) {
                 half.taken += 1;
             }
             half.freed.remove(&number(ip));
-            self.claims.insert(ip, claim);
-            return Handover {
-                from: None,
-                to: Some(unit.clone()),
-            };
-        };
-        let before = holder.unit.clone();
-        let mut all = self.waiting.remove(&ip).unwrap_or_default();
-        all.push(holder.clone());
-        all.retain(|claim| claim.unit != *unit);
-        all.push(claim);
-        self.seat(ip, all);
-        let after = self.holder(ip);
-        if after == Some(&before) {
-            Handover {
-                from: None,
-                to: None,
-            }
-        } else {
-            Handover {
-                to: after.cloned(),
-                from: Some(before),
-            }
         }
+        holds
     }
 
-    /// Gives the address to the senior of these claims.
-    fn seat(&mut self, ip: IpAddr, mut all: Vec<Claim>) {
-        all.sort_unstable();
-        if !all.is_empty() {
-            self.claims.insert(ip, all.remove(0));
+    /// A unit asks for an address no more. If it held it, the first that waits holds it now: that one is returned.
+    pub(crate) fn release(&mut self, ip: IpAddr, unit: &Unit) -> Option<Unit> {
+        if !self.claims.release(ip, unit) {
+            return None;
         }
-        if !all.is_empty() {
-            self.waiting.insert(ip, all);
+        if let Some(next) = self.claims.waiting(ip).first().cloned() {
+            self.claims.claim(ip, &next, false);
+            return Some(next);
         }
-    }
-
-    /// Takes a unit's claim back. The holder may change.
-    pub(crate) fn release(&mut self, ip: IpAddr, unit: &Unit) -> Handover {
-        let none = Handover {
-            from: None,
-            to: None,
-        };
-        let Some(holder) = self.holder(ip) else {
-            return none;
-        };
-        if holder != unit {
-            if let Some(waiting) = self.waiting.get_mut(&ip) {
-                waiting.retain(|claim| claim.unit != *unit);
-                if waiting.is_empty() {
-                    self.waiting.remove(&ip);
-                }
-            }
-            return none;
+        let half = self.halves.of_mut(Family::of(ip));
+        if half.contains(number(ip)) {
+            half.taken = half.taken.saturating_sub(1);
+            half.free(number(ip));
         }
-        match self.waiting.remove(&ip) {
-            Some(waiting) => self.seat(ip, waiting),
-            None => {
-                self.claims.remove(ip);
-                let half = self.halves.of_mut(Family::of(ip));
-                if half.contains(number(ip)) {
-                    half.taken = half.taken.saturating_sub(1);
-                    half.free(number(ip));
-                }
-            }
-        }
-        Handover {
-            from: Some(unit.clone()),
-            to: self.holder(ip).cloned(),
-        }
-    }
-
-    /// True if the unit may have an address it has on record: nobody else was allocated it.
-    pub(crate) fn yields(&self, ip: IpAddr, unit: &Unit) -> bool {
-        self.claims
-            .get(ip)
-            .is_none_or(|claim| claim.unit == *unit || !claim.allocated)
+        None
     }
 
     /// Who holds the address.
     pub(crate) fn holder(&self, ip: IpAddr) -> Option<&Unit> {
-        self.claims.get(ip).map(|claim| &claim.unit)
+        self.claims.holder(ip)
     }
 
-    /// Chooses a free address and claims it; `None` if there is none.
+    /// True if nobody but the unit holds the address.
+    pub(crate) fn open_to(&self, ip: IpAddr, unit: &Unit) -> bool {
+        self.holder(ip).is_none_or(|holder| holder == unit)
+    }
+
+    /// Chooses a free address that nothing speaks against, and claims it; `None` if there is none.
     pub(crate) fn allocate(
         &mut self,
         family: Family,
         unit: &Unit,
-        seniority: Seniority,
+        avoid: impl Fn(IpAddr) -> bool,
     ) -> Option<IpAddr> {
         let half = self.halves.of_mut(family);
-        let ip = address(family, half.pick(&self.claims, family)?);
-        self.claim(ip, unit, seniority, true);
+        let ip = address(family, half.pick(&self.claims, family, avoid)?);
+        self.claim(ip, unit, true);
         Some(ip)
     }
 
-    /// True if nobody claims anything.
+    /// True if nobody holds anything.
     pub(crate) fn is_unclaimed(&self) -> bool {
         self.claims.is_empty()
     }
 
-    /// How many addresses are claimed, and how many there are, in one family.
+    /// How many addresses are held, and how many there are, in one family.
     pub(crate) fn usage(&self, family: Family) -> (u128, u128) {
         let half = self.halves.of(family);
         (half.taken, half.capacity())
@@ -477,19 +458,21 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    const OLD: Seniority = Seniority {
-        class: 0,
-        created: 1,
-    };
-    const YOUNG: Seniority = Seniority {
-        class: 0,
-        created: 2,
-    };
+    const ANY: fn(IpAddr) -> bool = |_| false;
+
+    fn room(first: IpAddr, last: IpAddr, excluded: Vec<(IpAddr, IpAddr)>) -> Room {
+        Room {
+            whole: vec![(first, last)],
+            wanted: vec![(first, last)],
+            excluded,
+            ..Room::default()
+        }
+    }
 
     fn pool(first: &str, last: &str, excluded: &[(&str, &str)]) -> Pool {
         let mut pool = Pool::default();
         let excluded: Vec<_> = excluded.iter().map(|(a, b)| (ip(a), ip(b))).collect();
-        pool.set_ranges(&[(ip(first), ip(last))], &excluded);
+        pool.fit(room(ip(first), ip(last), excluded));
         pool
     }
 
@@ -501,7 +484,7 @@ mod tests {
             &[("10.0.0.1", "10.0.0.1"), ("10.0.0.3", "10.0.0.4")],
         );
         let got: Vec<_> = (0..3)
-            .map(|n| pool.allocate(Family::V4, &unit(n), OLD))
+            .map(|n| pool.allocate(Family::V4, &unit(n), ANY))
             .collect();
         assert_eq!(
             got,
@@ -511,96 +494,97 @@ mod tests {
                 Some(ip("10.0.0.6"))
             ]
         );
-        assert_eq!(pool.allocate(Family::V4, &unit(9), OLD), None);
+        assert_eq!(pool.allocate(Family::V4, &unit(9), ANY), None);
         pool.release(ip("10.0.0.5"), &unit(1));
         pool.release(ip("10.0.0.2"), &unit(0));
         assert_eq!(
-            pool.allocate(Family::V4, &unit(7), OLD),
+            pool.allocate(Family::V4, &unit(7), ANY),
             Some(ip("10.0.0.5")),
             "freed first, reused first"
         );
         assert_eq!(
-            pool.allocate(Family::V4, &unit(8), OLD),
+            pool.allocate(Family::V4, &unit(8), ANY),
             Some(ip("10.0.0.2"))
         );
         assert_eq!(pool.usage(Family::V4), (3, 3));
-        assert_eq!(pool.allocate(Family::V6, &unit(8), OLD), None);
+        assert_eq!(pool.allocate(Family::V6, &unit(8), ANY), None);
     }
 
     #[test]
     fn after_a_restart_what_lies_below_the_highest_record_comes_last() {
         let mut pool = pool("10.0.0.1", "10.0.0.4", &[]);
-        pool.claim(ip("10.0.0.2"), &unit(0), OLD, true);
-        pool.claim(ip("10.0.0.4"), &unit(1), OLD, false);
+        pool.claim(ip("10.0.0.2"), &unit(0), true);
+        pool.claim(ip("10.0.0.4"), &unit(1), false);
         let got: Vec<_> = (2..4)
-            .map(|n| pool.allocate(Family::V4, &unit(n), OLD))
+            .map(|n| pool.allocate(Family::V4, &unit(n), ANY))
             .collect();
         assert_eq!(got, [Some(ip("10.0.0.3")), Some(ip("10.0.0.1"))]);
-        assert_eq!(pool.allocate(Family::V4, &unit(5), OLD), None);
+        assert_eq!(pool.allocate(Family::V4, &unit(5), ANY), None);
     }
 
     #[test]
-    fn the_older_claim_wins_and_the_younger_inherits() {
+    fn who_holds_keeps_and_the_first_to_ask_follows() {
         let mut pool = pool("10.0.0.1", "10.0.0.9", &[]);
         let a = ip("10.0.0.5");
-        assert_eq!(pool.claim(a, &unit(1), YOUNG, false).to, Some(unit(1)));
-        assert_eq!(
-            pool.claim(a, &unit(2), OLD, false),
-            Handover {
-                from: Some(unit(1)),
-                to: Some(unit(2))
-            }
-        );
-        assert_eq!(
-            pool.claim(a, &unit(3), YOUNG, false),
-            Handover {
-                from: None,
-                to: None
-            }
-        );
-        assert_eq!(pool.holder(a), Some(&unit(2)));
-        assert_eq!(
-            pool.release(a, &unit(2)),
-            Handover {
-                from: Some(unit(2)),
-                to: Some(unit(1))
-            },
-            "names break ties"
-        );
-        assert_eq!(
-            pool.release(a, &unit(3)),
-            Handover {
-                from: None,
-                to: None
-            }
-        );
-        assert_eq!(
-            pool.release(a, &unit(1)),
-            Handover {
-                from: Some(unit(1)),
-                to: None
-            }
-        );
+        assert!(pool.claim(a, &unit(9), false));
+        assert!(!pool.claim(a, &unit(3), false));
+        assert!(!pool.claim(a, &unit(2), false));
+        assert_eq!(pool.release(a, &unit(3)), None, "it only waited");
+        assert_eq!(pool.holder(a), Some(&unit(9)));
+        assert!(!pool.claim(a, &unit(1), false));
+        assert_eq!(pool.release(a, &unit(9)), Some(unit(2)));
+        assert_eq!(pool.release(a, &unit(2)), Some(unit(1)));
+        assert_eq!(pool.usage(Family::V4).0, 1);
+        assert_eq!(pool.release(a, &unit(1)), None);
         assert_eq!(pool.holder(a), None);
+        assert_eq!(pool.usage(Family::V4).0, 0);
+    }
+
+    #[test]
+    fn what_is_excluded_later_stays_and_is_not_given_to_others() {
+        let mut pool = pool("10.0.0.1", "10.0.0.3", &[]);
+        let held = pool.allocate(Family::V4, &unit(0), ANY).expect("room");
+        pool.fit(room(ip("10.0.0.1"), ip("10.0.0.3"), vec![(held, held)]));
+        assert!(pool.fits(held));
+        assert_eq!(pool.holder(held), Some(&unit(0)));
+        assert_eq!(pool.release(held, &unit(0)), None);
+        let rest: BTreeSet<_> = (1..4)
+            .filter_map(|n| pool.allocate(Family::V4, &unit(n), ANY))
+            .collect();
+        assert_eq!(rest, BTreeSet::from([ip("10.0.0.2"), ip("10.0.0.3")]));
+    }
+
+    #[test]
+    fn what_is_avoided_is_not_lost() {
+        let mut pool = pool("10.0.0.1", "10.0.0.2", &[]);
+        let avoid = |n: IpAddr| n == ip("10.0.0.1");
+        assert_eq!(
+            pool.allocate(Family::V4, &unit(0), avoid),
+            Some(ip("10.0.0.2"))
+        );
+        assert_eq!(pool.allocate(Family::V4, &unit(1), avoid), None);
+        assert_eq!(
+            pool.allocate(Family::V4, &unit(1), ANY),
+            Some(ip("10.0.0.1"))
+        );
     }
 
     #[test]
     fn the_widest_ranges_do_not_overflow() {
         let mut pool = pool("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", &[]);
-        assert_eq!(pool.allocate(Family::V6, &unit(0), OLD), Some(ip("::")));
+        assert_eq!(pool.allocate(Family::V6, &unit(0), ANY), Some(ip("::")));
         pool.claim(
             ip("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
             &unit(1),
-            OLD,
             true,
         );
-        assert_eq!(pool.allocate(Family::V6, &unit(2), OLD), Some(ip("::1")));
+        assert_eq!(pool.allocate(Family::V6, &unit(2), ANY), Some(ip("::1")));
     }
 
     #[derive(Clone, Debug)]
     enum Step {
         Allocate(u32),
-        Claim(u8, u32, i64),
+        Claim(u8, u32),
         Release(u8, u32),
         Ranges(u8, u8, u8),
     }
@@ -608,7 +592,7 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             4 => (0..40_u32).prop_map(Step::Allocate),
-            2 => (0..24_u8, 0..40_u32, 0..4_i64).prop_map(|(a, u, c)| Step::Claim(a, u, c)),
+            2 => (0..24_u8, 0..40_u32).prop_map(|(a, u)| Step::Claim(a, u)),
             4 => (0..24_u8, 0..40_u32).prop_map(|(a, u)| Step::Release(a, u)),
             1 => (0..24_u8, 0..24_u8, 0..24_u8).prop_map(|(a, b, x)| Step::Ranges(a, b, x)),
         ]
@@ -622,43 +606,45 @@ mod tests {
             let at = |n: u8| IpAddr::from([10, 0, 0, n]);
             let mut pool = Pool::default();
             let mut allowed: BTreeSet<u8> = (0..16).collect();
-            pool.set_ranges(&[(at(0), at(15))], &[]);
-            let mut model: HashMap<u8, BTreeSet<(i64, Unit)>> = HashMap::new();
+            pool.fit(room(at(0), at(15), Vec::new()));
+            // The holder first, then those that wait.
+            let mut model: HashMap<u8, Vec<Unit>> = HashMap::new();
             for step in steps {
                 match step {
                     Step::Allocate(n) => {
                         let free = allowed.iter().filter(|a| !model.contains_key(*a)).count();
-                        match pool.allocate(Family::V4, &unit(n), OLD) {
+                        match pool.allocate(Family::V4, &unit(n), ANY) {
                             Some(IpAddr::V4(got)) => {
                                 let got = got.octets()[3];
                                 prop_assert!(allowed.contains(&got));
                                 prop_assert!(!model.contains_key(&got));
-                                model.entry(got).or_default().insert((1, unit(n)));
+                                model.insert(got, vec![unit(n)]);
                             }
                             _ => prop_assert_eq!(free, 0),
                         }
                     }
-                    Step::Claim(a, n, created) => {
-                        pool.claim(at(a), &unit(n), Seniority { class: 0, created }, false);
+                    Step::Claim(a, n) => {
+                        pool.claim(at(a), &unit(n), false);
                         let claims = model.entry(a).or_default();
-                        claims.retain(|(_, u)| *u != unit(n));
-                        claims.insert((created, unit(n)));
+                        if !claims.contains(&unit(n)) {
+                            claims.push(unit(n));
+                        }
                     }
                     Step::Release(a, n) => {
                         pool.release(at(a), &unit(n));
                         if let Some(claims) = model.get_mut(&a) {
-                            claims.retain(|(_, u)| *u != unit(n));
+                            claims.retain(|u| *u != unit(n));
                             if claims.is_empty() { model.remove(&a); }
                         }
                     }
                     Step::Ranges(a, b, x) => {
                         let (a, b) = (a.min(b), a.max(b));
-                        pool.set_ranges(&[(at(a), at(b))], &[(at(x), at(x))]);
+                        pool.fit(room(at(a), at(b), vec![(at(x), at(x))]));
                         allowed = (a..=b).filter(|n| *n != x).collect();
                     }
                 }
                 for n in 0..24_u8 {
-                    let holder = model.get(&n).and_then(|c| c.first()).map(|(_, u)| u.clone());
+                    let holder = model.get(&n).and_then(|c| c.first()).cloned();
                     prop_assert_eq!(pool.holder(at(n)).cloned(), holder);
                 }
                 let taken = allowed.iter().filter(|a| model.contains_key(*a)).count();
