@@ -13,7 +13,7 @@ use yusur_planner::{Bounds, Config, Inventory, Round, nb, operations, plan};
 
 use crate::database;
 
-/// How long to wait for the lock.
+/// How long to wait for the lock, and for ovn-northd.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Units planned at a time.
@@ -66,6 +66,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     }
     if args.yes {
         let lock = lock(&client, owner).await?;
+        digested(&client, &lock).await?;
         remove(&client, &lock, owner).await?;
         println!("Removed.");
     } else if !there.is_empty() {
@@ -96,6 +97,41 @@ async fn lock(client: &Client, owner: &str) -> anyhow::Result<Lock> {
         lock.name()
     );
     Ok(lock)
+}
+
+/// Waits until ovn-northd has seen what a controller wrote last: some releases fail where they see one switch come and another
+/// go at once. One that does not run, or is stopped, sees nothing.
+async fn digested(client: &Client, lock: &Lock) -> anyhow::Result<()> {
+    let counters = || {
+        let database = client.read();
+        let (_, row) = database.rows("NB_Global").next()?;
+        let integer = |column| row.get_integer(column).unwrap_or_default();
+        Some((integer("nb_cfg"), integer("sb_cfg")))
+    };
+    let Some((nb_cfg, sb_cfg)) = counters() else {
+        return Ok(());
+    };
+    let target = nb_cfg.max(sb_cfg).saturating_add(1);
+    let reached = || counters().is_none_or(|(_, sb_cfg)| sb_cfg >= target);
+    if reached() {
+        return Ok(());
+    }
+    let mut changes = client.changes_from_now();
+    let raise = Operation::Mutate {
+        table: Name::new_static("NB_Global"),
+        condition: Vec::new(),
+        mutations: vec![Mutation::new("nb_cfg", Mutator::Add, target - nb_cfg)],
+    };
+    write(client, lock, vec![raise]).await?;
+    let wait = async { while !reached() && changes.next_batch().await.is_some() {} };
+    if tokio::time::timeout(PATIENCE, wait).await.is_err() {
+        println!(
+            "ovn-northd has not answered for {} s; going on without it. If it is only busy, or stopped for a while, restart it \
+             after this.",
+            PATIENCE.as_secs()
+        );
+    }
+    Ok(())
 }
 
 /// Plans for no objects at all until nothing is left to write.

@@ -64,7 +64,11 @@ fn all_of_an_owner_goes_and_nothing_else() {
     nb.transact(&[
         insert(
             "NB_Global",
-            json!({"external_ids": ["map", [["yusur.io/epoch/yusur", "7"], ["other", "1"]]]}),
+            json!({
+                "external_ids": ["map", [["yusur.io/epoch/yusur", "7"], ["other", "1"]]],
+                // As from an ovn-northd that has seen whatever happens.
+                "sb_cfg": yusur_testbed::northd::EVERYTHING,
+            }),
         ),
         // What the `adopt` example uses, and somebody else's own.
         insert("Logical_Router", json!({"name": "campus-router"})),

@@ -122,7 +122,11 @@ pub(super) fn desired(unit: &Unit, name: &Name, inventory: &Inventory) -> (Rows,
         conditions,
         status: Status::Vpc(VpcStatus {
             logical_router,
-            eip_gateway: inventory.join_of(name).map(|join| join.gateway.to_string()),
+            // Without its router it joins nothing.
+            eip_gateway: inventory
+                .join_of(name)
+                .filter(|_| vpc.router.is_some())
+                .map(|join| join.gateway.to_string()),
             join_addresses: join_addresses
                 .iter()
                 .map(|address| address.to_string())

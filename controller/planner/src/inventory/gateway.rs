@@ -335,6 +335,10 @@ impl Inventory {
 
     fn users_of_gateway_changed(&mut self, name: &Name) {
         let by_default = self.default_gateway.as_ref() == Some(name);
+        if by_default {
+            // Where any gateway will do, it is the default one, for namespaces that it allows.
+            self.crossings_changed();
+        }
         for asked in [Some(Some(name)), by_default.then_some(None)]
             .into_iter()
             .flatten()
