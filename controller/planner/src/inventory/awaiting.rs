@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use hashbrown::HashMap;
-use ovsdb_model::{Database, Table, Uuid};
+use ovsdb_model::Database;
 
 use super::Inventory;
-use crate::nb::{self, LoadBalancer};
 use crate::northd::{Target, Unacknowledged};
 use crate::plan::{Held, Plan};
 use crate::unit::Unit;
@@ -122,32 +121,6 @@ impl Inventory {
     pub fn outcome_unknown(&mut self, database: &Database) {
         self.northd.start_over(database);
         self.release(Target::MAX);
-    }
-
-    /// Load balancers that the Southbound does not show as they are in the Northbound although ovn-northd has acknowledged
-    /// them: they are made anew under another UUID, which ovn-northd takes for another load balancer. Those that are gone
-    /// meanwhile are no matter.
-    pub fn renew(&mut self, rows: impl IntoIterator<Item = Uuid>, database: &Database) -> usize {
-        let mut renewed = 0;
-        self.stale
-            .retain(|row| database.has(LoadBalancer::NAME, *row));
-        for row in rows {
-            let found = database.row(LoadBalancer::NAME, row);
-            let unit =
-                found.and_then(|found| nb::unit_of(&self.config.owner, LoadBalancer::NAME, &found));
-            if let Some(unit) = unit
-                && self.stale.insert(row)
-            {
-                self.dirty.add(unit);
-                renewed += 1;
-            }
-        }
-        renewed
-    }
-
-    /// Whether the row is to be made anew.
-    pub(crate) fn is_stale(&self, row: Uuid) -> bool {
-        !self.stale.is_empty() && self.stale.contains(&row)
     }
 
     pub(super) fn hold_planned(&mut self, plan: &Plan) {

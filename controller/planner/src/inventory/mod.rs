@@ -129,8 +129,6 @@ pub struct Inventory {
     /// What ovn-northd has not acknowledged, and who waits for that.
     northd: Unacknowledged,
     waiting: Waiting,
-    /// Load balancers to be made anew.
-    stale: HashSet<Uuid>,
 }
 
 impl Inventory {
@@ -180,7 +178,6 @@ impl Inventory {
             disowned: Disowned::default(),
             northd: Unacknowledged::default(),
             waiting: Waiting::default(),
-            stale: HashSet::new(),
         }
     }
 

@@ -38,7 +38,6 @@ impl Inventory {
         self.expected_members.clear();
         self.northd.start_over(database);
         self.forget_awaiting();
-        self.stale.clear();
         for (table, routers) in [(LogicalRouter::NAME, true), (LogicalSwitch::NAME, false)] {
             let known: Vec<Uuid> = self.strangers(routers).uuids().collect();
             for uuid in known.into_iter().filter(|uuid| !database.has(table, *uuid)) {

@@ -25,12 +25,11 @@ pub(super) fn place(
         }
         let own = row.uuid;
         let there = nb::standing(database, row.table, own)
-            .filter(|there| !inventory.is_stale(*there))
             .filter(|there| *there == own || is_of(unit, row.table, *there, inventory, database))
             .filter(|there| !taken.contains(there) && (*there == own || !wants(rows, *there)));
         let place = match (there, inventory.config().northd) {
             (Some(there), _) => there,
-            (None, Some(salt)) if !inventory.northd().is_free(own) || inventory.is_stale(own) => {
+            (None, Some(salt)) if !inventory.northd().is_free(own) => {
                 let exists = |uuid| database.has(row.table.name, uuid);
                 inventory.northd().fresh(own, salt, exists)
             }
