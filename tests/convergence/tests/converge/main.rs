@@ -135,6 +135,26 @@ fn converges_in_memory_beside_northd() {
     run(5_000, 1, || (Memory::new(), Some(Northd::played())));
 }
 
+/// What is played of northd tells a planner that does not wait from one that does.
+#[test]
+fn a_planner_that_does_not_wait_for_northd_is_seen() {
+    let config = Config {
+        cases: 300,
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        rng_seed: RngSeed::Fixed(1),
+        ..Config::default()
+    };
+    let done = TestRunner::new(config).run(&happenings(), |happenings| {
+        play(Memory::new(), Some(Northd::unheard()), &happenings)
+    });
+    let Err(TestError::Fail(reason, _)) = done else {
+        panic!("nothing was seen: {done:?}");
+    };
+    let reason = reason.to_string();
+    assert!(reason.contains("ovn-northd does not know yet"), "{reason}");
+}
+
 #[test]
 fn converges_on_a_server() {
     let host = Host::start();

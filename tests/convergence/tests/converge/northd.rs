@@ -30,6 +30,8 @@ const TURNS: [&str; 2] = ["Logical_Switch", "Logical_Router"];
 pub enum Northd {
     /// Played: it fails where some release would, and acknowledges when the case says so.
     Played(Unread),
+    /// The same, and the planner is not told that there is one.
+    Unheard(Unread),
     /// An ovn-northd that runs.
     Real(Rc<Real>),
 }
@@ -40,9 +42,19 @@ impl Northd {
         Self::Played(Unread::default())
     }
 
+    /// One who is played, and of whom the planner knows nothing.
+    pub fn unheard() -> Self {
+        Self::Unheard(Unread::default())
+    }
+
+    /// Whether the planner is told of it.
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Self::Unheard(_))
+    }
+
     /// This happened in the Northbound.
     pub fn see(&mut self, batch: &Batch) {
-        if let Self::Played(unread) = self {
+        if let Self::Played(unread) | Self::Unheard(unread) = self {
             unread.see(batch);
         }
     }
@@ -53,7 +65,7 @@ impl Northd {
     /// With the operation, and why.
     pub fn judge(&self, operations: &[Operation]) -> Result<(), String> {
         match self {
-            Self::Played(unread) => unread.judge(operations),
+            Self::Played(unread) | Self::Unheard(unread) => unread.judge(operations),
             Self::Real(_) => Ok(()),
         }
     }
@@ -64,7 +76,7 @@ impl Northd {
     /// When it has died.
     pub fn runs<N: Northbound>(&mut self, northbound: &mut N) -> Result<(), String> {
         match self {
-            Self::Played(unread) => {
+            Self::Played(unread) | Self::Unheard(unread) => {
                 *unread = Unread::default();
                 let cfg = northbound.replica().rows("NB_Global").next();
                 if let Some(cfg) = cfg.and_then(|(_, row)| row.get_integer("nb_cfg")) {

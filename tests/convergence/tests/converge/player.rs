@@ -121,7 +121,7 @@ impl<N: Northbound> Player<N> {
         }
         match &self.northd {
             Some(Northd::Real(real)) => real.stop(northd % 5 != 0),
-            Some(Northd::Played(_)) if northd % 5 == 0 => self.northd_runs()?,
+            Some(_) if northd % 5 == 0 => self.northd_runs()?,
             _ => {}
         }
         match dice.below(33) {
@@ -456,7 +456,7 @@ impl<N: Northbound> Player<N> {
         let Some(northd) = &self.northd else {
             return Ok(());
         };
-        if matches!(northd, Northd::Played(_)) {
+        if !matches!(northd, Northd::Real(_)) {
             strangers::bring_global(&mut self.northbound, &mut self.foreign);
         }
         self.gather();
@@ -890,8 +890,7 @@ impl<N: Northbound> Player<N> {
 
 /// How the planner is set up, in its so-manieth process.
 fn config(northd: Option<&Northd>, process: u32) -> Config {
-    let careless = std::env::var_os("CONVERGE_CARELESS").is_some();
-    let northd = northd.filter(|_| !careless);
+    let northd = northd.filter(|northd| northd.is_known());
     Config {
         northd: northd.map(|_| Uuid::from_u128(u128::from(process))),
         ..Config::new(OWNER)
