@@ -30,7 +30,6 @@ pub fn stand_in(northbound: &Server) -> Result<()> {
 pub struct Northd {
     process: Process,
     southbound: Standalone,
-    release: Release,
     dir: TempDir,
 }
 
@@ -54,7 +53,6 @@ impl Northd {
         let northd = Self {
             process,
             southbound,
-            release: release.clone(),
             dir,
         };
         northd
@@ -88,10 +86,5 @@ impl Northd {
             .arg("inc-engine/recompute"))
         .context("ovn-northd does not recompute")
         .map(drop)
-    }
-
-    /// Its release.
-    pub fn release(&self) -> &Release {
-        &self.release
     }
 }

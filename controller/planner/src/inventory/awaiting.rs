@@ -75,12 +75,7 @@ impl Inventory {
         self.waiting.turns.last().map(|(target, _)| *target)
     }
 
-    /// Units that wait for ovn-northd.
-    pub fn awaiting(&self) -> impl Iterator<Item = &Unit> {
-        self.waiting.units.keys()
-    }
-
-    /// How many there are.
+    /// How many units wait for ovn-northd.
     pub fn awaiting_count(&self) -> usize {
         self.waiting.units.len()
     }
